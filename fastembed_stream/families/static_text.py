@@ -1,0 +1,158 @@
+"""
+One vector for each text without a network: the mean of its tokens' stored vectors (model2vec).
+
+Source: model2vec, https://github.com/MinishLab/model2vec. Unknown tokens carry no meaning here,
+so they are left out of the mean; a text without known tokens is the zero vector.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastembed_stream.embedder import Counts
+from fastembed_stream.errors import ModelFilesError, SettingError
+from fastembed_stream.pooling import normalized
+from fastembed_stream.tokens import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+    from fastembed_stream.model import Model
+    from fastembed_stream.values import Floats, Ints
+
+__all__ = ["StaticTextEmbedder"]
+
+_DEFAULT_LIMIT = 512
+_DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
+
+
+class StaticTextEmbedder:
+    """
+    A callable from texts to vectors, float32[dim] each, computed from a table.
+
+    table      float[n_rows_of_table, dim], one vector for each token or group of tokens
+    rows       int64[vocabulary], which row of the table a token has; None where they are the same
+    weights    float[vocabulary], how much a token counts; None where all count the same
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        table: Floats,
+        *,
+        rows: Ints | None,
+        weights: Floats | None,
+        unknown: int | None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._table = table
+        self._rows = rows
+        self._weights = weights
+        self._unknown = unknown
+        self._counts = Counts()
+
+    @classmethod
+    def open(
+        cls, folder: Path, model: Model, *, max_tokens: int | None = None
+    ) -> StaticTextEmbedder:
+        """Load the table and the tokenizer of a model folder."""
+        from tokenizers import Tokenizer
+
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            msg = f"No tokenizer.json in model folder {folder}; a static model needs it."
+            raise ModelFilesError(msg)
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_tokens or model.max_tokens or _DEFAULT_LIMIT)
+        tensors = _safetensors(folder / model.model_file)
+        if "embeddings" not in tensors:
+            msg = f"{folder / model.model_file} has no tensor 'embeddings'; it has {list(tensors)}."
+            raise ModelFilesError(msg)
+        return cls(
+            tokenizer,
+            tensors["embeddings"],
+            rows=tensors.get("mapping"),
+            weights=tensors.get("weights"),
+            unknown=_unknown_id(json.loads(path.read_text(encoding="utf-8"))["model"]),
+        )
+
+    @property
+    def counts(self) -> Counts:
+        """Tell what was read so far."""
+        return self._counts
+
+    def warm_up(self) -> int:
+        """Answer 0: there is no budget to measure."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __call__(self, rows: Sequence[str]) -> list[Floats]:
+        """Answer all texts, in their order."""
+        if not rows:
+            return []
+        encodings = self._tokenizer.encode_batch_fast(list(rows), add_special_tokens=False)
+        ids = tuple(np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
+        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+        self._counts = self._counts.plus(Reading(ids=ids, lengths=lengths))
+        return list(normalized(np.stack([self._sum(row) for row in ids])))
+
+    def stream(self, rows: Iterable[str], *, window: int) -> Iterator[Floats]:
+        """Answer texts as they come, `window` at a time."""
+        if window < 1:
+            msg = f"A window must hold at least 1 row; got {window}."
+            raise SettingError(msg)
+        source = iter(rows)
+        while chunk := list(islice(source, window)):
+            yield from self(chunk)
+
+    def _sum(self, ids: Ints) -> Floats:
+        """Add up one text's vectors; the mean has the same direction, which is all that stays."""
+        known = ids if self._unknown is None else ids[ids != self._unknown]
+        vectors = self._table[known if self._rows is None else self._rows[known]]
+        if self._weights is not None:
+            vectors = vectors * self._weights[known, None]
+        total: Floats = vectors.sum(axis=0, dtype=np.float32)
+        return total
+
+
+def _unknown_id(model: dict[str, Any]) -> int | None:
+    if model.get("type") == "Unigram":
+        unknown = model.get("unk_id")
+    else:
+        vocabulary = model.get("vocab")
+        unknown = vocabulary.get(model.get("unk_token")) if isinstance(vocabulary, dict) else None
+    return unknown if isinstance(unknown, int) else None
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    """
+    Map the tensors of a safetensors file, so that only the rows in use are read.
+
+    The format is a length (8 bytes, little endian), a JSON header, and the tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+    except (OSError, ValueError) as error:
+        msg = f"{path} is not a safetensors file: {error}. Fetch the model again."
+        raise ModelFilesError(msg) from error
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        start, _ = entry["data_offsets"]
+        tensors[name] = np.memmap(
+            path, _DTYPES[entry["dtype"]], "r", offset=8 + size + start, shape=tuple(entry["shape"])
+        )
+    return tensors

@@ -1,0 +1,65 @@
+"""The fingerprint of a model: what makes its vectors comparable with stored ones."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.model import Model
+
+__all__ = ["fingerprint"]
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+# Read whole up to here; of longer files both ends, since a retrained or requantized model differs
+# in them too, and opening must not read gigabytes.
+_WHOLE_BYTES = 64 << 20
+_END_BYTES = 16 << 20
+_BLOCK = 1 << 20
+
+
+def fingerprint(model: Model, folder: Path) -> str:
+    """
+    Give 16 hexadecimal digits that change when the files, the recipe or the limits change.
+
+    model    the row; its recipe, dimension and limit count, its name and source do not, so the same
+             files give the same digits wherever they came from
+    folder   where `locate` found the files
+
+    Of a file above 64 MiB the first and the last 16 MiB and the size count. Files are read once in
+    a process while their path, size and time of change stay the same.
+
+    Raises ModelFilesError if a file of the row is missing.
+    """
+    state = hashlib.blake2b(digest_size=8)
+    state.update(repr((model.recipe, model.dim, model.max_tokens)).encode())
+    for name in model.files:
+        if not (folder / name).is_file():
+            msg = f"No fingerprint for model {model.name!r}: {name!r} is not in {folder}."
+            raise ModelFilesError(msg)
+        state.update(_content(folder / name))
+    for name in _TOKENIZER_FILES:
+        if (folder / name).is_file():
+            state.update(name.encode() + _content(folder / name))
+    return state.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    known = path.stat()
+    return _digest(path, known.st_size, known.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, size: int, mtime_ns: int) -> bytes:  # noqa: ARG001
+    # The time is there to be remembered by: a file that changes is read again.
+    state = hashlib.blake2b(str(size).encode(), digest_size=32)
+    with path.open("rb") as file:
+        if size <= _WHOLE_BYTES:
+            while block := file.read(_BLOCK):
+                state.update(block)
+        else:
+            state.update(file.read(_END_BYTES))
+            file.seek(-_END_BYTES, 2)
+            state.update(file.read(_END_BYTES))
+    return state.digest()

@@ -1,0 +1,173 @@
+"""
+A model is a row: what it is called, where its files are, and the recipe that turns them to use.
+
+Two models that differ by data differ here, never by a class. A user's own model is one more
+`Model`, handed to the same functions as a row of the catalog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from fastembed_stream.errors import SettingError
+
+__all__ = [
+    "DenseText",
+    "HubRepository",
+    "InstalledPackage",
+    "LocalFolder",
+    "Model",
+    "Pooling",
+    "Recipe",
+    "Source",
+    "StaticText",
+    "Tarball",
+]
+
+Pooling: TypeAlias = Literal["cls", "mean", "last_token", "none"]
+"""How token vectors become one: the first, the average, the last real one, or already done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubRepository:
+    """
+    A repository of the Hugging Face hub.
+
+    repo      'organization/name'
+    revision  a commit hash, tag or branch; None follows the main branch
+    """
+
+    repo: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tarball:
+    """A .tar.gz on a web server that unpacks to one model folder; its SHA-256 where it is known."""
+
+    url: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalFolder:
+    """A folder that is already here, laid out like a hub repository."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledPackage:
+    """
+    An ONNX file inside an installed Python package, with a tokenizer that ships with this one.
+
+    package    import name of the package that holds the file
+    extra      the optional dependency that installs it
+    sha256     of the ONNX file, hexadecimal
+    tokenizer  name of a tokenizer in `fastembed_stream/data`
+    """
+
+    package: str
+    extra: str
+    sha256: str
+    tokenizer: Literal["bert-base-uncased"]
+
+
+Source: TypeAlias = HubRepository | Tarball | LocalFolder | InstalledPackage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseText:
+    """
+    One vector for each text from a transformer.
+
+    pooling            how token vectors become one
+    normalize          whether vectors leave with length one
+    output             which output of the graph holds the vectors: a name, or a position
+    pad_to_max_tokens  pad every text to the limit, for models that read the last position
+    task_input         name of the graph's input that takes a task number, None for most
+    tasks              task names and their numbers
+    query_task         the task of `query_embed`
+    passage_task       the task of `passage_embed`, and of `embed` when none is given
+    """
+
+    pooling: Pooling
+    normalize: bool
+    output: str | int = 0
+    pad_to_max_tokens: bool = False
+    task_input: str | None = None
+    tasks: tuple[tuple[str, int], ...] = ()
+    query_task: str | None = None
+    passage_task: str | None = None
+
+    def __post_init__(self) -> None:
+        names = {name for name, _ in self.tasks}
+        for task in (self.query_task, self.passage_task):
+            if task is not None and task not in names:
+                msg = f"Task {task!r} is not one of {sorted(names)}; add it to `tasks`."
+                raise SettingError(msg)
+        if self.task_input is not None and self.passage_task is None:
+            msg = f"`task_input` {self.task_input!r} needs `tasks` and a `passage_task`; got none."
+            raise SettingError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticText:
+    """One vector for each text as the mean of its tokens' stored vectors (model2vec), no ONNX."""
+
+
+Recipe: TypeAlias = DenseText | StaticText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """
+    One model of any family.
+
+    name            'organization/name', unique in a catalog, compared without case
+    dim             length of one vector
+    source          where the files are
+    model_file      the graph (or the weights) inside the source
+    recipe          the family, and its parameters
+    other_files     further files that the graph needs, such as external data
+    max_tokens      the limit that the model card states, special tokens included; None if it
+                    states none. The tokenizer's own limit holds unless `open_model` is told.
+    query_prompt    put before a query on request
+    passage_prompt  put before a document on request
+    license         SPDX identifier, or the card's own word
+    size_gb         download size in GB
+    batch_invariant False where a row's vector may depend on its batch mates (dynamically
+                    quantized activations)
+    """
+
+    name: str
+    dim: int
+    source: Source
+    model_file: str
+    recipe: Recipe
+    other_files: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    query_prompt: str = ""
+    passage_prompt: str = ""
+    description: str = ""
+    license: str = ""
+    size_gb: float = 0.0
+    batch_invariant: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            msg = "A model needs a name such as 'organization/name'; got an empty one."
+            raise SettingError(msg)
+        if self.dim < 1:
+            msg = f"Model {self.name!r}: `dim` must be at least 1; got {self.dim}."
+            raise SettingError(msg)
+        if self.max_tokens is not None and self.max_tokens < 1:
+            msg = f"Model {self.name!r}: `max_tokens` must be at least 1; got {self.max_tokens}."
+            raise SettingError(msg)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The graph and all that it needs, as paths inside the source."""
+        return (self.model_file, *self.other_files)

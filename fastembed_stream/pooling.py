@@ -1,0 +1,111 @@
+"""Token vectors to one vector for each row. All in float32; each reduces before it transforms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastembed_stream.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fastembed_stream.model import Pooling
+    from fastembed_stream.values import Floats, Ints
+
+__all__ = ["POOLS", "already_pooled", "first", "last_token", "mean", "normalized"]
+
+_SMALLEST_NORM = np.float32(1e-12)
+
+
+def first(hidden: Floats, mask: Ints) -> Floats:
+    """
+    Take the first position of each row, where BERT-like models put [CLS].
+
+    hidden   float32[batch, seq, dim], or float32[batch, dim] when the graph pools by itself
+    mask     int64[batch, seq], unused
+    returns  float32[batch, dim]
+    """
+    del mask
+    return hidden[:, 0] if hidden.ndim == 3 else hidden  # noqa: PLR2004
+
+
+def mean(hidden: Floats, mask: Ints) -> Floats:
+    """
+    Average the real tokens of each row.
+
+    hidden   float32[batch, seq, dim]
+    mask     int64[batch, seq], 1 on real tokens
+    returns  float32[batch, dim]
+
+    >>> mean(np.float32([[[2, 0], [4, 0], [9, 9]]]), np.int64([[1, 1, 0]]))
+    array([[3., 0.]], dtype=float32)
+    """
+    weight = mask.astype(hidden.dtype)
+    # A matrix product for each row: no [batch, seq, dim] temporary, and the padding weighs zero.
+    summed: Floats = np.matmul(weight[:, None, :], hidden)[:, 0]
+    if not np.isfinite(summed).all():
+        # 0 * NaN is NaN: padding that a graph leaves undefined must not reach a row.
+        summed = np.where(mask[..., None] > 0, hidden, 0).sum(axis=1, dtype=hidden.dtype)
+    averaged: Floats = summed / np.maximum(weight.sum(axis=1, keepdims=True), 1)
+    return averaged
+
+
+def last_token(hidden: Floats, mask: Ints) -> Floats:
+    """
+    Take the last real token of each row, whichever side is padded.
+
+    hidden   float32[batch, seq, dim]
+    mask     int64[batch, seq], 1 on real tokens
+    returns  float32[batch, dim]
+
+    >>> last_token(np.float32([[[1], [2], [3]]]), np.int64([[1, 1, 0]]))
+    array([[2.]], dtype=float32)
+    """
+    last = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
+    vectors: Floats = hidden[np.arange(hidden.shape[0]), last]
+    return vectors
+
+
+def already_pooled(hidden: Floats, mask: Ints) -> Floats:
+    """
+    Check that the graph pooled by itself.
+
+    hidden   float32[batch, dim]
+    mask     int64[batch, seq], unused
+    returns  float32[batch, dim], the same array
+    raises   SettingError for any other shape
+    """
+    del mask
+    if hidden.ndim != 2:  # noqa: PLR2004
+        msg = (
+            f"Pooling 'none' expects the graph to give vectors of shape (batch, dim); got "
+            f"{hidden.shape}. Choose 'cls', 'mean' or 'last_token', or name a pooled `output`."
+        )
+        raise SettingError(msg)
+    return hidden
+
+
+POOLS: Mapping[Pooling, Callable[[Floats, Ints], Floats]] = {
+    "cls": first,
+    "mean": mean,
+    "last_token": last_token,
+    "none": already_pooled,
+}
+
+
+def normalized(vectors: Floats) -> Floats:
+    """
+    Scale each row to length one; a zero row stays zero.
+
+    vectors  float32[batch, dim]
+    returns  float32[batch, dim]
+
+    >>> normalized(np.float32([[3, 4], [0, 0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]], dtype=float32)
+    """
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = vectors / np.maximum(norm, _SMALLEST_NORM)
+    return unit

@@ -1,0 +1,272 @@
+"""
+ONNX Runtime, and nothing else of it elsewhere: where a graph runs, with how many threads.
+
+On CPU a graph runs on *lanes*: concurrent `session.run` calls, each on few threads. Small groups
+on many lanes keep their tensors in cache, which beats one large group on all cores.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnxruntime
+
+    from fastembed_stream.values import Feeds, Outputs
+
+__all__ = ["Device", "Runtime", "Session", "available_cores", "open_session"]
+
+_LOG = logging.getLogger(__name__)
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Options: TypeAlias = tuple[tuple[str, str], ...]
+
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+_CUDA_LANES = 2
+"""Two calls in flight hide the copies of one behind the kernels of the other."""
+
+_DEVICE_SIGNS = ("cuda", "cublas", "cudnn", "alloc", "out of memory", "tensorrt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """
+    How graphs run.
+
+    device           'cpu'; 'cuda', which fails where CUDA does not become active; 'auto', which
+                     takes a GPU that works and else the CPU
+    device_ids       GPUs to use; work is spread over all of them
+    providers        execution providers by name and options instead of `device`
+    threads          CPU threads altogether; None takes the cores that this process may use
+    lanes            concurrent calls for each session; None takes one for each thread on CPU
+    token_budget     tokens of one group, padding included; None measures what suits the machine
+    session_options  attributes of ONNX Runtime's SessionOptions, such as
+                     (("enable_cpu_mem_arena", "0"),); a name with a dot is a config entry
+    """
+
+    device: Device = "auto"
+    device_ids: tuple[int, ...] = ()
+    providers: tuple[tuple[str, Options], ...] = ()
+    threads: int | None = None
+    lanes: int | None = None
+    token_budget: int | None = None
+    session_options: Options = ()
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "lanes", "token_budget"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                msg = f"Runtime({name}={value}): expected at least 1, or None to choose."
+                raise SettingError(msg)
+        if self.providers and (self.device == "cuda" or self.device_ids):
+            msg = "Runtime: `providers` stands instead of device='cuda' and device_ids; give one."
+            raise SettingError(msg)
+
+
+class Session:
+    """
+    One graph on one device, safe to run from several threads.
+
+    device   'cpu', 'cuda' or the name of another active provider
+    lanes    calls that may run at the same time
+    inputs   names of the graph's inputs
+    outputs  names of the graph's outputs, in its order
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, *, device: str, lanes: int) -> None:
+        self._session = session
+        self.device = device
+        self.lanes = lanes
+        self.inputs = frozenset(node.name for node in session.get_inputs())
+        self.outputs = tuple(node.name for node in session.get_outputs())
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:
+        """
+        Run the graph.
+
+        outputs  names to compute; the rest of the graph is skipped
+        feeds    arrays by input name; what the graph does not take is left out
+        raises   DeviceError where the device failed, and ONNX Runtime's own error for bad input
+        """
+        taken = {name: array for name, array in feeds.items() if name in self.inputs}
+        try:
+            return cast("Outputs", self._session.run(list(outputs), taken))
+        except MemoryError as error:
+            msg = f"Out of memory while running on {self.device}: {error}"
+            raise DeviceError(msg) from error
+        except Exception as error:
+            text = str(error).lower()
+            if any(sign in text for sign in _DEVICE_SIGNS):
+                msg = f"The device {self.device!r} failed: {error}"
+                raise DeviceError(msg) from error
+            raise
+
+
+_LOCK = threading.Lock()
+_OPEN: dict[tuple[Path, Runtime, int | None], Session] = {}
+
+
+def open_session(graph: Path, runtime: Runtime, *, device_id: int | None = None) -> Session:
+    """
+    Open a graph, once for each set of arguments in this process.
+
+    device_id  GPU number; None for the CPU or the first GPU
+    raises     DeviceError where the wanted device did not become active,
+               ModelFilesError where ONNX Runtime cannot read the graph
+    """
+    key = (graph.resolve(), runtime, device_id)
+    with _LOCK:
+        if key not in _OPEN:
+            _OPEN[key] = _opened(graph, runtime, device_id)
+        return _OPEN[key]
+
+
+def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
+    match runtime.device:
+        case _ if runtime.providers:
+            wanted = [(name, dict(options)) for name, options in runtime.providers]
+            return _session(graph, runtime, wanted)
+        case "cpu":
+            return _session(graph, runtime, [(_CPU, {})])
+        case "cuda":
+            return _cuda_session(graph, runtime, device_id)
+        case "auto":
+            if cuda_devices() == 0:
+                return _session(graph, runtime, [(_CPU, {})])
+            try:
+                return _cuda_session(graph, runtime, device_id)
+            except DeviceError as error:
+                _LOG.warning("A GPU is here but not usable, running on the CPU. %s", error)
+                return _session(graph, runtime, [(_CPU, {})])
+
+
+def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
+    import onnxruntime as ort
+
+    if _CUDA not in ort.get_available_providers():
+        msg = (
+            "device='cuda', but the installed ONNX Runtime has no CUDA provider: another package "
+            "has put `onnxruntime` over `onnxruntime-gpu`. Run: pip uninstall -y onnxruntime "
+            "onnxruntime-gpu && pip install onnxruntime-gpu"
+        )
+        raise DeviceError(msg)
+    if cuda_devices() == 0:
+        msg = (
+            "device='cuda', but the NVIDIA driver shows no GPU. Check nvidia-smi, "
+            "CUDA_VISIBLE_DEVICES, and for a container --gpus all; or choose device='auto'."
+        )
+        raise DeviceError(msg)
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    options = {"device_id": str(device_id or 0), "arena_extend_strategy": "kSameAsRequested"}
+    session = _session(graph, runtime, [(_CUDA, options)])
+    if session.device != "cuda":
+        msg = (
+            f"CUDA did not become active for {graph.name} (active: {session.device}). Its "
+            'libraries are missing or of another version: pip install "fastembed-stream[cuda]"'
+        )
+        raise DeviceError(msg)
+    return session
+
+
+def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str, str]]]) -> Session:
+    import onnxruntime as ort
+
+    known = ort.get_available_providers()
+    for name, _ in providers:
+        if name not in known:
+            msg = f"Provider {name!r} is not in this ONNX Runtime; it has: {', '.join(known)}."
+            raise SettingError(msg)
+    on_cpu = providers[0][0] == _CPU
+    threads = runtime.threads or available_cores()
+    lanes = runtime.lanes or (threads if on_cpu else _CUDA_LANES)
+    options = _session_options(runtime, threads=max(threads // lanes, 1) if on_cpu else threads)
+    try:
+        session = ort.InferenceSession(str(graph), options, providers=providers)
+    except Exception as error:  # the binding's errors share no root but Exception
+        msg = f"ONNX Runtime cannot open {graph}: {error}"
+        raise ModelFilesError(msg) from error
+    active = session.get_providers()[0]
+    device = {_CPU: "cpu", _CUDA: "cuda"}.get(active, active)
+    return Session(session, device=device, lanes=lanes)
+
+
+def _session_options(runtime: Runtime, *, threads: int) -> Any:  # noqa: ANN401  binding, untyped
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Patterns are kept for every shape ever seen: with ragged text that is a leak.
+    options.enable_mem_pattern = False
+    # Idle threads that spin steal the cores of other lanes and of the stream around them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    for name, value in runtime.session_options:
+        if "." in name:
+            options.add_session_config_entry(name, value)
+            continue
+        if not hasattr(options, name):
+            msg = f"SessionOptions has no attribute {name!r}; see ONNX Runtime's documentation."
+            raise SettingError(msg)
+        present = getattr(options, name)
+        setattr(options, name, type(present)(int(value)) if isinstance(present, int) else value)
+    return options
+
+
+@functools.cache
+def cuda_devices() -> int:
+    """
+    Count the GPUs that the NVIDIA driver shows, without a word on a machine that has none.
+
+    ONNX Runtime's GPU build lists CUDA as available everywhere, so its list cannot be asked.
+    """
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+@functools.cache
+def available_cores() -> int:
+    """Count the cores that this process may use: its affinity, and the container's quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, cores if quota is None else min(cores, int(quota)))
+
+
+def _cgroup_quota() -> float | None:
+    """Read the CPU quota of the control group, version 2 then 1; None where there is none."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            folder = Path("/sys/fs/cgroup/cpu")
+            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        except OSError:
+            return None
+    if quota in {"max", "-1"}:
+        return None
+    return int(quota) / int(period)

@@ -1,0 +1,254 @@
+"""
+Text to ragged token ids.
+
+A tokenizer is set once when it is loaded and never changed: what `tokenizer.json` ships of
+truncation and padding is dropped, the limit is the one that `tokenizer_config.json` states, and
+padding is the packer's business. So threads share it, and a row never depends on its neighbours.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastembed_stream.errors import ModelFilesError, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tokenizers import Encoding, Tokenizer
+
+    from fastembed_stream.model import Model
+    from fastembed_stream.values import Ints
+
+__all__ = ["Reading", "Tokens"]
+
+_LOG = logging.getLogger(__name__)
+
+_PREFIX_CHARS_PER_TOKEN = 16
+"""A text longer than this many characters for each token of the limit is first read in part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """
+    Rows as they were read: ragged, in the order given.
+
+    ids               one int64[n_tokens] for each row, special tokens included
+    lengths           int64[n_rows], tokens of each row
+    truncated_rows    rows that lost tokens to the limit
+    truncated_tokens  tokens lost (a lower bound where a very long text was read in part)
+    """
+
+    ids: tuple[Ints, ...]
+    lengths: Ints
+    truncated_rows: int = 0
+    truncated_tokens: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        """Count the rows."""
+        return len(self.ids)
+
+
+class Tokens:
+    """
+    One model's tokenizer with its limit and its way to pad.
+
+    limit     most tokens of one row, special tokens included
+    pad_id    id that fills short rows
+    pad_left  whether fill goes before the text
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, limit: int, pad_id: int, pad_left: bool) -> None:
+        self._tokenizer = tokenizer
+        self._right_truncation = (tokenizer.truncation or {}).get("direction", "right") == "right"
+        self.limit = limit
+        self.pad_id = pad_id
+        self.pad_left = pad_left
+
+    @classmethod
+    def open(cls, folder: Path, model: Model, *, max_tokens: int | None = None) -> Tokens:
+        """
+        Load the tokenizer of a model folder.
+
+        max_tokens  overrides the limit of `tokenizer_config.json`, up to the model's positions
+        raises      ModelFilesError where a file is missing or says too little
+        """
+        from tokenizers import Tokenizer
+
+        _require(folder, "tokenizer.json")
+        config = _json(_require(folder, "tokenizer_config.json"))
+        model_config = _json(folder / "config.json")
+        try:
+            tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the binding raises bare Exception
+            msg = f"Cannot read {folder / 'tokenizer.json'}: {error}. Fetch the model again."
+            raise ModelFilesError(msg) from error
+
+        limit = _limit(config, model_config, model, folder, max_tokens)
+        shipped_truncation, shipped_padding = tokenizer.truncation or {}, tokenizer.padding or {}
+        _add_special_tokens(tokenizer, _json(folder / "special_tokens_map.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(
+            limit,
+            direction=config.get("truncation_side") or shipped_truncation.get("direction", "right"),
+        )
+        side = config.get("padding_side") or shipped_padding.get("direction", "right")
+        return cls(
+            tokenizer,
+            limit=limit,
+            pad_id=_pad_id(tokenizer, shipped_padding, config, model_config, folder),
+            pad_left=side == "left",
+        )
+
+    def read(self, texts: Sequence[str]) -> Reading:
+        """Turn texts into token ids, each cut to the limit."""
+        encodings = self._encode(texts)
+        ids = tuple(np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
+        lost = [_lost(encoding) for encoding in encodings]
+        return Reading(
+            ids=ids,
+            lengths=np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)),
+            truncated_rows=sum(count > 0 for count in lost),
+            truncated_tokens=sum(lost),
+        )
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        most = 2 * _PREFIX_CHARS_PER_TOKEN * self.limit
+        if not self._right_truncation or all(len(text) <= most for text in texts):
+            return self._tokenizer.encode_batch_fast(list(texts))
+        short = [text for text in texts if len(text) <= most]
+        encoded = iter(self._tokenizer.encode_batch_fast(short))
+        return [next(encoded) if len(t) <= most else self._encode_long(t) for t in texts]
+
+    def _encode_long(self, text: str) -> Encoding:
+        """
+        Read only as much of a very long text as the limit can use.
+
+        A part is enough once it holds twice the limit in tokens: where it was cut can then only
+        change tokens that are dropped anyway. Megabytes of text so cost no more than pages.
+        """
+        for part in _growing_parts(text, _PREFIX_CHARS_PER_TOKEN * self.limit):
+            [encoding] = self._tokenizer.encode_batch_fast([part])
+            if _lost(encoding) >= self.limit:
+                break
+        return encoding
+
+
+def _growing_parts(text: str, n_chars: int) -> Iterator[str]:
+    """Give prefixes that end before white space, each twice as long, the whole text last."""
+    while n_chars < len(text):
+        end = max(text.rfind(" ", 0, n_chars), text.rfind("\n", 0, n_chars))
+        yield text[: end if end > 0 else n_chars]
+        n_chars *= 2
+    yield text
+
+
+def _lost(encoding: Encoding) -> int:
+    """Count the tokens of a text that its limit cut off."""
+    overflowing = encoding.overflowing
+    if not overflowing:
+        return 0
+    return sum(len(part.ids) - sum(part.special_tokens_mask) for part in overflowing)
+
+
+def _require(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        here = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
+        msg = (
+            f"No {name} in model folder {folder} (it has: {here}). "
+            "A text model needs tokenizer.json and tokenizer_config.json beside its graph."
+        )
+        raise ModelFilesError(msg)
+    return path
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Read an object from a file; an absent file says nothing."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{path} is not JSON: {error}. Fetch the model again."
+        raise ModelFilesError(msg) from error
+    if not isinstance(value, dict):
+        msg = f"{path} should hold a JSON object; it holds {type(value).__name__}."
+        raise ModelFilesError(msg)
+    return value
+
+
+def _stated(value: object) -> int | None:
+    """Take a limit that means something: transformers writes 1e30 where it knows none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= sys.maxsize:
+        return None
+    return value
+
+
+def _limit(
+    config: dict[str, Any],
+    model_config: dict[str, Any],
+    model: Model,
+    folder: Path,
+    max_tokens: int | None,
+) -> int:
+    positions = _stated(model_config.get("max_position_embeddings"))
+    if max_tokens is not None:
+        if max_tokens < 1 or (positions is not None and max_tokens > positions):
+            msg = f"max_tokens={max_tokens} for {model.name!r}: expected 1 to {positions or 'any'}."
+            raise SettingError(msg)
+        return max_tokens
+    stated = [_stated(config.get(key)) for key in ("model_max_length", "max_length")]
+    limit = min((value for value in stated if value is not None), default=model.max_tokens)
+    if limit is None:
+        msg = (
+            f"How long may a text be for {model.name!r}? {folder / 'tokenizer_config.json'} has no "
+            "usable model_max_length or max_length. Pass max_tokens=."
+        )
+        raise ModelFilesError(msg)
+    if model.max_tokens is not None and limit != model.max_tokens:
+        _LOG.info(
+            "%s: texts are cut at %d tokens (tokenizer_config.json); its card says %d. "
+            "Pass max_tokens=%d to change it; vectors of longer texts then change too.",
+            model.name,
+            limit,
+            model.max_tokens,
+            model.max_tokens,
+        )
+    return limit
+
+
+def _add_special_tokens(tokenizer: Tokenizer, declared: dict[str, Any]) -> None:
+    """Register special tokens that the map names and `tokenizer.json` may lack."""
+    from tokenizers import AddedToken
+
+    for value in declared.values():
+        for token in value if isinstance(value, list) else [value]:
+            added = AddedToken(**token) if isinstance(token, dict) else token
+            tokenizer.add_special_tokens([added])
+
+
+def _pad_id(
+    tokenizer: Tokenizer,
+    shipped: dict[str, Any],
+    config: dict[str, Any],
+    model_config: dict[str, Any],
+    folder: Path,
+) -> int:
+    token = shipped.get("pad_token") or config.get("pad_token")
+    if isinstance(token, dict):
+        token = token.get("content")
+    vocabulary_id = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    for candidate in (shipped.get("pad_id"), model_config.get("pad_token_id"), vocabulary_id):
+        if isinstance(candidate, int):
+            return candidate
+    msg = f"No pad token in {folder}: set pad_token in tokenizer_config.json."
+    raise ModelFilesError(msg)

@@ -1,0 +1,1 @@
+"""Dataflows that run: `python -m bytewax.run flows.NAME:flow`."""

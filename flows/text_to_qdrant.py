@@ -1,0 +1,53 @@
+"""
+Text from Kafka, embedded in windows, searchable in Qdrant.
+
+    python -m bytewax.run flows.text_to_qdrant:flow -w 1 -r recovery -s 1 -b 0
+
+Settings come from the environment; see `flows.settings`. Step ids are part of the recovery store:
+renaming one drops its state.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from flows.settings import Settings
+from operators import decode, drain_on_signals, embed_dense, metrics, to_points, window
+from operators.shutdown import STOP
+
+__all__ = ["build", "flow"]
+
+
+def flow() -> Dataflow:
+    """Build the flow from the environment, ready to run: signals, logs and metrics set up."""
+    drain_on_signals()
+    settings = Settings.from_environment()
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    STOP.drain_s = settings.drain_s
+    if settings.metrics_port is not None:
+        metrics.serve(settings.metrics_port)
+    return build(settings)
+
+
+def build(settings: Settings) -> Dataflow:
+    """Connect the steps; the model is opened here, so that a wrong one fails before any message."""
+    stage = settings.stage
+    fingerprint = stage.open()
+    dead_letters = settings.dead_letters
+
+    text_to_qdrant = Dataflow("text_to_qdrant")
+    messages = op.input("kafka", text_to_qdrant, settings.source)
+    records = decode("decode", messages, schema=settings.schema_)
+    windows = window("window", records.oks, limits=settings.window)
+    embedded = embed_dense("embed", windows, stage=stage, limits=settings.stage_limits)
+    points = to_points("points", embedded.oks, identity=settings.identity)
+    op.output("qdrant", points.oks, settings.sink(stage, fingerprint, dead_letters))
+
+    failures = op.merge("failures", records.errs, embedded.errs, points.errs)
+    op.output("dead_letters", failures, dead_letters)
+    return text_to_qdrant

@@ -1,0 +1,221 @@
+"""Bytes to records. What does not parse is a failure, its neighbours unharmed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NoReturn
+
+import bytewax.operators as op
+from bytewax.dataflow import Stream, operator
+
+from fastembed_stream.errors import SettingError
+from operators.metrics import FAILURES, RECORDS_READ
+from operators.records import Batch, Batches, Failure, Failures, Message, Record, Split
+from operators.shards import announce, local_shard
+
+__all__ = ["RESERVED", "BadRecordError", "Schema", "decode", "parse", "split"]
+
+RESERVED = "_stream"
+"""Payload field in which a point keeps its version and fingerprints."""
+
+
+class BadRecordError(ValueError):
+    """A record that can never succeed as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """
+    How a message's value is read.
+
+    format          'json' for an object, 'text' for plain UTF-8
+    key             field that holds the key; None takes the message's key
+    text            field that holds the text; dots go into nested objects
+    payload         fields to store beside the vector; None stores the whole object
+    max_text_bytes  longer texts are refused: they are a mistake more often than a document
+    """
+
+    format: Literal["json", "text"] = "json"
+    key: str | None = None
+    text: str = "text"
+    payload: tuple[str, ...] | None = None
+    max_text_bytes: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        if self.format not in {"json", "text"}:
+            msg = f"format={self.format!r}: expected 'json' or 'text'."
+            raise SettingError(msg)
+        if self.format == "text" and self.key is not None:
+            msg = f"key={self.key!r}: plain text has no fields; leave it out to use message keys."
+            raise SettingError(msg)
+        if self.max_text_bytes < 1:
+            msg = f"max_text_bytes={self.max_text_bytes}: expected at least 1."
+            raise SettingError(msg)
+
+
+@operator
+def decode(step_id: str, up: Stream[Message], *, schema: Schema) -> Split:
+    """
+    Turn messages into records, all that are at hand into one batch.
+
+    Each worker's batches carry a key of its own, so later keyed steps move nothing.
+
+    Delivery: stateless. A crash repeats what the source repeats.
+    """
+    announce("workers", up)
+    return split("split", op.flat_map_batch("parse", up, partial(_parse_all, schema)))
+
+
+@operator
+def split(step_id: str, up: Batches) -> Split:
+    """
+    Send the records of each batch one way and its failures another.
+
+    Delivery: stateless.
+    """
+    return Split(
+        oks=op.flat_map_batch("oks", up, _records_only),
+        errs=op.flat_map_batch("errs", up, _failures_only),
+    )
+
+
+def parse(schema: Schema, message: Message) -> Record:
+    """
+    Turn one message into a record.
+
+    raises  BadRecordError that says what, got, expected
+    """
+    if message.value is None:
+        msg = "The value is null (a tombstone); this flow deletes nothing. Expected a document."
+        raise BadRecordError(msg)
+    try:
+        content = message.value.decode()
+    except UnicodeDecodeError as error:
+        msg = f"The value is not UTF-8: {error.reason} at byte {error.start}."
+        raise BadRecordError(msg) from error
+    if schema.format == "text":
+        text, payload = _checked_text(content, "The value", schema), {schema.text: content}
+        return Record(
+            key=_message_key(message), fields={"text": text}, payload=payload, origin=message
+        )
+    document = _object(content)
+    text = _checked_text(_at(document, schema.text), f"Field {schema.text!r}", schema)
+    return Record(
+        key=_message_key(message) if schema.key is None else _field_key(document, schema.key),
+        fields={"text": text},
+        payload=_payload(document, schema.payload),
+        origin=message,
+    )
+
+
+def _parse_all(schema: Schema, messages: list[Message]) -> Iterable[tuple[str, Batch]]:
+    records: list[Record] = []
+    failures: list[Failure] = []
+    for message in messages:
+        try:
+            records.append(parse(schema, message))
+        except BadRecordError as error:
+            failures.append(Failure.of(message, "decode", error))
+    RECORDS_READ.inc(len(messages))
+    FAILURES.labels("decode").inc(len(failures))
+    return [(local_shard().key, Batch(records=tuple(records), failures=tuple(failures)))]
+
+
+def _records_only(items: list[tuple[str, Batch]]) -> Iterable[tuple[str, Batch]]:
+    for key, batch in items:
+        if batch.records:
+            yield key, Batch(records=batch.records)
+
+
+def _failures_only(items: list[tuple[str, Batch]]) -> Iterable[tuple[str, Failures]]:
+    return [(key, batch.failures) for key, batch in items if batch.failures]
+
+
+def _no_constant(name: str) -> NoReturn:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)
+
+
+# NaN and Infinity are refused here: a vector store would refuse the point much later.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _object(content: str) -> dict[str, Any]:
+    try:
+        document = _DECODER.decode(content)
+    except (ValueError, RecursionError) as error:
+        msg = f"The value is not JSON: {error}. It starts with {content[:40]!r}."
+        raise BadRecordError(msg) from error
+    if not isinstance(document, dict):
+        msg = f"The value is a JSON {type(document).__name__}; expected an object."
+        raise BadRecordError(msg)
+    if RESERVED in document:
+        msg = f"Field {RESERVED!r} is reserved for versions and fingerprints; rename it."
+        raise BadRecordError(msg)
+    return document
+
+
+def _at(document: dict[str, Any], path: str) -> object:
+    """Follow a dotted path; a field whose own name has dots wins."""
+    if path in document:
+        return document[path]
+    value: object = document
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            msg = f"Field {path!r} is missing; the object has {', '.join(document) or 'none'}."
+            raise BadRecordError(msg)
+        value = value[name]
+    return value
+
+
+def _checked_text(value: object, what: str, schema: Schema) -> str:
+    if not isinstance(value, str):
+        msg = f"{what} is {type(value).__name__}; expected a string."
+        raise BadRecordError(msg)
+    if not value.strip():
+        msg = f"{what} is empty; an empty text would match everything and nothing."
+        raise BadRecordError(msg)
+    try:
+        size = len(value) if value.isascii() else len(value.encode())
+    except UnicodeEncodeError as error:
+        msg = f"{what} has half a surrogate pair at {error.start}; it is not valid Unicode."
+        raise BadRecordError(msg) from error
+    if size > schema.max_text_bytes:
+        msg = (
+            f"{what} has {size:,} bytes, more than max_text_bytes={schema.max_text_bytes:,}. "
+            "Split it into documents, or raise the limit."
+        )
+        raise BadRecordError(msg)
+    return value
+
+
+def _message_key(message: Message) -> str:
+    if message.key is None:
+        msg = "The message has no key, so the document has no identity; set a key field."
+        raise BadRecordError(msg)
+    try:
+        key = message.key.decode()
+    except UnicodeDecodeError as error:
+        msg = f"The message's key is not UTF-8: {message.key[:40]!r}."
+        raise BadRecordError(msg) from error
+    if not key:
+        msg = "The message's key is empty; expected an identity."
+        raise BadRecordError(msg)
+    return key
+
+
+def _field_key(document: dict[str, Any], path: str) -> str | int:
+    key = _at(document, path)
+    if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
+        msg = f"Key field {path!r} is {key!r}; expected a non-empty string or an integer."
+        raise BadRecordError(msg)
+    return key
+
+
+def _payload(document: dict[str, Any], chosen: tuple[str, ...] | None) -> dict[str, object]:
+    if chosen is None:
+        return document
+    return {path: _at(document, path) for path in chosen}

@@ -1,0 +1,63 @@
+"""
+What a flow tells about itself, in Prometheus' terms.
+
+Bytewax' own server listens on all addresses and can end a run when its port is taken, so a flow
+serves these by itself, on a port that was asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from fastembed_stream.errors import SettingError
+
+__all__ = [
+    "BATCH_SECONDS",
+    "DEAD_LETTERS",
+    "FAILURES",
+    "IN_FLIGHT",
+    "LAST_COMMIT",
+    "LAST_OFFSET",
+    "POINTS_WRITTEN",
+    "RECORDS_READ",
+    "RETRIES",
+    "WINDOW_RECORDS",
+    "serve",
+]
+
+_LOG = logging.getLogger(__name__)
+
+RECORDS_READ = Counter("stream_records_read_total", "Messages decoded, good or bad")
+FAILURES = Counter("stream_failures_total", "Records that left as failures", ["stage"])
+WINDOW_RECORDS = Histogram(
+    "stream_window_records", "Records of each window", buckets=(1, 4, 16, 64, 128, 256, 512, 1024)
+)
+BATCH_SECONDS = Histogram(
+    "stream_batch_seconds",
+    "Seconds that a batch spent in all stages",
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+)
+IN_FLIGHT = Gauge("stream_batches_in_flight", "Batches in stages now")
+POINTS_WRITTEN = Counter("stream_points_written_total", "Points acknowledged by the vector store")
+DEAD_LETTERS = Counter("stream_dead_letters_total", "Failures written to the dead letters")
+RETRIES = Counter("stream_retries_total", "Calls repeated after an outage", ["target"])
+LAST_COMMIT = Gauge(
+    "stream_last_acknowledged_epoch_unixtime", "When all writes were last known safe"
+)
+LAST_OFFSET = Gauge("stream_committed_offset", "Next offset after a commit", ["topic", "partition"])
+
+
+def serve(port: int, address: str = "0.0.0.0") -> None:  # noqa: S104  scraped from other hosts
+    """
+    Serve /metrics.
+
+    raises  SettingError where the port is taken
+    """
+    try:
+        start_http_server(port, addr=address)
+    except OSError as error:
+        msg = f"Metrics port {port} on {address} cannot be opened: {error}. Choose another."
+        raise SettingError(msg) from error
+    _LOG.info("Metrics on http://%s:%d/metrics", address, port)

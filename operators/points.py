@@ -1,0 +1,166 @@
+"""Records to points: an identity that never changes, a version, and what it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import bytewax.operators as op
+from bytewax.dataflow import Stream, operator
+
+from fastembed_stream.errors import SettingError
+from operators.decoding import RESERVED
+from operators.metrics import FAILURES
+from operators.records import Batch, Batches, Failure, Failures, Message, Record, Vector
+
+__all__ = ["Identity", "Point", "PointSplit", "Points", "point_of", "to_points"]
+
+_NAMESPACE = uuid.UUID("6f1c53a4-6f0e-5c8b-9d57-0d3c3f0a7c11")
+"""This project's own name space, so that ids of other tools never meet ours."""
+
+_MOST_INTEGER = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """
+    What makes a point's id, besides the record's key.
+
+    collection  where the points go
+    source      name for where keys come from; None takes each message's topic
+    """
+
+    collection: str
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.collection:
+            msg = "An identity needs the name of its collection; got an empty one."
+            raise SettingError(msg)
+
+    @property
+    def namespace(self) -> uuid.UUID:
+        """Give the collection's own name space."""
+        return uuid.uuid5(_NAMESPACE, self.collection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """
+    What is stored for one record.
+
+    id          UUID text, or the record's own unsigned 64-bit integer
+    vectors     float32[dim] by name
+    payload     the record's payload, with version and fingerprints under `_stream`
+    size_bytes  at most so many bytes of payload as JSON
+    origin      the message it came from
+    """
+
+    id: str | int
+    vectors: Mapping[str, Vector]
+    payload: Mapping[str, object]
+    size_bytes: int
+    origin: Message
+
+
+Points = tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class PointSplit:
+    """Points that go on to the store, and failures on their way to the dead letters."""
+
+    oks: Stream[tuple[str, Points]]
+    errs: Stream[tuple[str, Failures]]
+
+
+@operator
+def to_points(
+    step_id: str, up: Batches, *, identity: Identity, max_bytes: int = 1 << 24
+) -> PointSplit:
+    """
+    Turn records into points.
+
+    max_bytes  a payload larger than this is a failure: no request could carry it
+
+    Delivery: stateless, and the same record always gives the same point.
+    """
+    made = op.flat_map_batch("make", up, partial(_made, identity, identity.namespace, max_bytes))
+    return PointSplit(
+        oks=op.flat_map_batch("oks", made, _points_only),
+        errs=op.flat_map_batch("errs", made, _failures_only),
+    )
+
+
+def point_of(record: Record, identity: Identity, namespace: uuid.UUID) -> Point:
+    """
+    Turn one record into a point.
+
+    raises  ValueError where the payload is not JSON
+    """
+    stamp: dict[str, object] = {
+        "source": record.origin.source,
+        "offset": record.origin.offset,
+        "timestamp_ms": record.origin.timestamp_ms,
+        "content": {name: _digest(value) for name, value in record.fields.items()},
+        "model": dict(record.models),
+    }
+    payload = {**record.payload, RESERVED: stamp}
+    return Point(
+        id=_point_id(record, identity, namespace),
+        vectors=record.vectors,
+        payload=payload,
+        size_bytes=len(json.dumps(payload, allow_nan=False)),
+        origin=record.origin,
+    )
+
+
+def _made(
+    identity: Identity,
+    namespace: uuid.UUID,
+    max_bytes: int,
+    items: list[tuple[str, Batch]],
+) -> Iterable[tuple[str, tuple[Points, Failures]]]:
+    for key, batch in items:
+        points: list[Point] = []
+        failures = list(batch.failures)
+        for record in batch.records:
+            try:
+                point = point_of(record, identity, namespace)
+                if point.size_bytes > max_bytes:
+                    msg = f"The payload has {point.size_bytes:,} bytes; at most {max_bytes:,} fit."
+                    raise ValueError(msg)  # noqa: TRY301  one way out for both
+                points.append(point)
+            except (TypeError, ValueError) as error:
+                failures.append(Failure.of(record.origin, "point", error))
+                FAILURES.labels("point").inc()
+        yield key, (tuple(points), tuple(failures))
+
+
+def _points_only(items: list[tuple[str, tuple[Points, Failures]]]) -> Iterable[tuple[str, Points]]:
+    return [(key, points) for key, (points, _) in items if points]
+
+
+def _failures_only(
+    items: list[tuple[str, tuple[Points, Failures]]],
+) -> Iterable[tuple[str, Failures]]:
+    return [(key, failures) for key, (_, failures) in items if failures]
+
+
+def _point_id(record: Record, identity: Identity, namespace: uuid.UUID) -> str | int:
+    key = record.key
+    if isinstance(key, int) and 0 <= key <= _MOST_INTEGER:
+        return key
+    source = identity.source or record.origin.topic
+    # A topic has no unit separator in its name, so no two pairs give one text.
+    return str(uuid.uuid5(namespace, f"{source}\x1f{key}"))
+
+
+def _digest(value: str | bytes) -> str:
+    """Fingerprint a field: 16 hexadecimal digits."""
+    content = value.encode() if isinstance(value, str) else value
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -1,0 +1,473 @@
+"""
+Points into Qdrant: fenced by version, acknowledged before an epoch commits.
+
+A write replaces a stored point unless the stored one is newer in the same Kafka partition, so
+replays, retries and requests that overtake each other all end in the same collection.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from qdrant_client import QdrantClient, models
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+from typing_extensions import override
+
+from fastembed_stream.errors import SettingError
+from operators.decoding import RESERVED
+from operators.metrics import FAILURES, LAST_COMMIT, POINTS_WRITTEN, RETRIES
+from operators.outages import BrokenFlowError, waited_out
+from operators.points import Point, Points
+from operators.qdrant_errors import is_refusal, is_too_large, is_transient, retry_after_s
+from operators.records import Failure, Failures
+from operators.shards import shard_of, shard_parts
+from operators.shutdown import STOP
+
+__all__ = ["Collection", "QdrantSink", "Server", "VectorSpace", "Writing"]
+
+_LOG = logging.getLogger(__name__)
+
+Distance: TypeAlias = Literal["cosine", "dot", "euclid", "manhattan"]
+
+_DISTANCES: Mapping[Distance, models.Distance] = {
+    "cosine": models.Distance.COSINE,
+    "dot": models.Distance.DOT,
+    "euclid": models.Distance.EUCLID,
+    "manhattan": models.Distance.MANHATTAN,
+}
+_OLDEST_SERVER = (1, 16)
+"""The first version whose upsert takes a filter: the fence."""
+
+_BYTES_PER_NUMBER = 22
+"""A float32 as JSON text, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """
+    Where Qdrant is: a server, a folder of this process, or its memory.
+
+    url        'http://host:6333'; or path, or memory: one of the three
+    path       a folder; one process at a time, shared by all its workers
+    memory     True keeps everything in this process, for trials
+    api_key    sent with each request
+    grpc       talk gRPC, on grpc_port
+    timeout_s  of one request
+    """
+
+    url: str | None = None
+    path: Path | None = None
+    memory: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    grpc: bool = False
+    grpc_port: int = 6334
+    timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if sum((self.url is not None, self.path is not None, self.memory)) != 1:
+            msg = f"Where is Qdrant? Expected exactly one of url, path, memory; got {self}."
+            raise SettingError(msg)
+
+    @property
+    def local(self) -> bool:
+        """Tell whether the engine runs in this process."""
+        return self.url is None
+
+    def client(self) -> QdrantClient:
+        """Give this process' one client for the server."""
+        with _CLIENTS_LOCK:
+            if self not in _CLIENTS:
+                _CLIENTS[self] = self._connected()
+            return _CLIENTS[self]
+
+    def close(self) -> None:
+        """Close this process' client, if there is one; a local folder is then free for others."""
+        with _CLIENTS_LOCK:
+            client = _CLIENTS.pop(self, None)
+        if client is not None:
+            client.close()
+
+    def _connected(self) -> QdrantClient:
+        if self.memory:
+            return QdrantClient(":memory:")
+        if self.path is not None:
+            return QdrantClient(path=str(self.path), force_disable_check_same_thread=True)
+        return QdrantClient(
+            url=self.url,
+            api_key=self.api_key,
+            prefer_grpc=self.grpc,
+            grpc_port=self.grpc_port,
+            timeout=max(int(self.timeout_s), 1),
+            check_compatibility=False,
+        )
+
+
+_CLIENTS: dict[Server, QdrantClient] = {}
+_CLIENTS_LOCK = threading.Lock()
+_ENGINE_LOCK = threading.Lock()
+"""The engine in this process is not made for several writers at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorSpace:
+    """
+    One named vector of a collection.
+
+    dim          its length
+    distance     how two are compared
+    model        name of the model that makes it
+    fingerprint  of that model: files, pooling, limits
+    on_disk      whether the server keeps it on disk
+    """
+
+    dim: int
+    model: str
+    fingerprint: str
+    distance: Distance = "cosine"
+    on_disk: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """
+    A collection as this flow needs it: made when absent, compared when present.
+
+    vectors  its named vectors
+    """
+
+    name: str
+    vectors: Mapping[str, VectorSpace]
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.vectors:
+            msg = f"A collection needs a name and at least one vector; got {self}."
+            raise SettingError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """
+    How points are sent.
+
+    max_points  of one request; Qdrant advises 64 to 256
+    max_bytes   of one request, under the server's limit of 32 MB
+    in_flight   requests at a time of this process
+    """
+
+    max_points: int = 128
+    max_bytes: int = 16 << 20
+    in_flight: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("max_points", "max_bytes", "in_flight"):
+            if getattr(self, name) < 1:
+                msg = f"Writing({name}={getattr(self, name)}): expected at least 1."
+                raise SettingError(msg)
+
+
+FailureSink: TypeAlias = FixedPartitionedSink[Failures, None]
+
+
+class QdrantSink(FixedPartitionedSink[Points, None]):
+    """
+    Points to a collection.
+
+    refused  where points go that the server will never take; without it they end the flow
+
+    Delivery: at least once, and a repeat changes nothing. An epoch commits when every request of
+    it is acknowledged. Outages (connection, time-out, 429, 5xx, a full disk) are waited out and
+    hold the flow back. After any crash, rescale or replay the collection equals that of one clean
+    run: ids are the same, and an older version never replaces a newer one.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        collection: Collection,
+        writing: Writing = Writing(),
+        *,
+        refused: FailureSink | None = None,
+    ) -> None:
+        self._server = server
+        self._collection = collection
+        self._writing = writing
+        self._refused = refused
+        self._lock = threading.Lock()
+        self._store: _Store | None = None
+
+    @override
+    def list_parts(self) -> list[str]:
+        return shard_parts()
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: None
+    ) -> StatefulSinkPartition[Points, None]:
+        with self._lock:
+            if self._store is None:
+                prepare(self._server, self._collection)
+                self._store = _Store(self._server, self._collection.name, self._writing)
+        refused = (
+            None if self._refused is None else self._refused.build_part(step_id, for_part, None)
+        )
+        return _Partition(self._store, step_id, self._writing, refused)
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return shard_of(item_key)
+
+
+class _Partition(StatefulSinkPartition[Points, None]):
+    """What one worker has sent and not yet heard of."""
+
+    def __init__(
+        self,
+        store: _Store,
+        step_id: str,
+        writing: Writing,
+        refused: StatefulSinkPartition[Failures, None] | None,
+    ) -> None:
+        self._store = store
+        self._step_id = step_id
+        self._writing = writing
+        self._refused = refused
+        self._sent: set[Future[Failures]] = set()
+
+    @override
+    def write_batch(self, values: list[Points]) -> None:
+        for points in values:
+            for request in requests_of(points, self._writing):
+                if len(self._sent) >= self._writing.in_flight:
+                    self._collect(wait(self._sent, return_when=FIRST_COMPLETED).done)
+                self._sent.add(self._store.send(request))
+
+    @override
+    def snapshot(self) -> None:
+        self._collect(wait(self._sent).done)
+        if self._refused is not None:
+            self._refused.snapshot()
+        LAST_COMMIT.set_to_current_time()
+
+    @override
+    def close(self) -> None:
+        if self._refused is not None:
+            self._refused.close()
+
+    def _collect(self, done: set[Future[Failures]]) -> None:
+        for future in done:
+            self._sent.discard(future)
+            try:
+                failures = future.result()
+            except Exception as error:
+                msg = f"Step {self._step_id}: {error}"
+                raise BrokenFlowError(msg) from error
+            if failures and self._refused is None:
+                msg = f"Step {self._step_id}: Qdrant refused a point: {failures[0].reason}"
+                raise BrokenFlowError(msg)
+            if failures and self._refused is not None:
+                self._refused.write_batch([failures])
+
+
+class _Store:
+    """A collection of one server, and the threads of this process that write to it."""
+
+    def __init__(self, server: Server, collection: str, writing: Writing) -> None:
+        self._client = server.client()
+        self._local = server.local
+        self._collection = collection
+        self._threads = ThreadPoolExecutor(writing.in_flight, thread_name_prefix="qdrant")
+        self._retrying = Retrying(
+            retry=retry_if_exception(is_transient),
+            wait=_wait,
+            stop=lambda _: STOP.overdue,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+
+    def send(self, points: Points) -> Future[Failures]:
+        """Write points in the background; the result is what the server will never take."""
+        return self._threads.submit(self._written, points)
+
+    def _written(self, points: Points) -> Failures:
+        try:
+            self._retrying(self._upsert, points)
+        except Exception as error:
+            if len(points) > 1 and (is_refusal(error) or is_too_large(error)):
+                half = len(points) // 2
+                return self._written(points[:half]) + self._written(points[half:])
+            if is_refusal(error) or is_too_large(error):
+                FAILURES.labels("qdrant").inc()
+                return (Failure.of(points[0].origin, "qdrant", error),)
+            raise
+        POINTS_WRITTEN.inc(len(points))
+        return ()
+
+    def _upsert(self, points: Points) -> None:
+        structs = [
+            models.PointStruct(id=point.id, vector=_vectors(point), payload=dict(point.payload))
+            for point in points
+        ]
+        if self._local:
+            with _ENGINE_LOCK:
+                self._client.upsert(self._collection, structs, update_filter=fence(points))
+        else:
+            self._client.upsert(self._collection, structs, update_filter=fence(points), wait=True)
+
+
+def fence(points: Points) -> models.Filter:
+    """
+    Match the stored points that may be replaced: all but those of a newer version.
+
+    Versions compare only within one Kafka partition, since offsets mean nothing between two.
+    """
+    return models.Filter(
+        must_not=[
+            models.Filter(
+                must=[
+                    models.HasIdCondition(has_id=[point.id]),
+                    models.FieldCondition(
+                        key=f"{RESERVED}.source",
+                        match=models.MatchValue(value=point.origin.source),
+                    ),
+                    models.FieldCondition(
+                        key=f"{RESERVED}.offset", range=models.Range(gt=point.origin.offset)
+                    ),
+                ]
+            )
+            for point in points
+        ]
+    )
+
+
+def requests_of(points: Points, writing: Writing) -> Iterator[Points]:
+    """Cut points into requests by count and bytes; of several with one id the last stays."""
+    latest = {point.id: point for point in points}
+    request: list[Point] = []
+    size = 0
+    for point in latest.values():
+        n_numbers = sum(vector.size for vector in point.vectors.values())
+        weight = point.size_bytes + _BYTES_PER_NUMBER * n_numbers
+        if request and (len(request) >= writing.max_points or size + weight > writing.max_bytes):
+            yield tuple(request)
+            request, size = [], 0
+        request.append(point)
+        size += weight
+    if request:
+        yield tuple(request)
+
+
+def prepare(server: Server, wanted: Collection) -> None:
+    """
+    Make the collection, or compare the one that is there; waits for a server that is away.
+
+    raises  SettingError that says all that differs
+    """
+    waited_out(f"Qdrant {server.url or ''}", lambda: _prepared(server, wanted), is_transient)
+
+
+def _prepared(server: Server, wanted: Collection) -> None:
+    client = server.client()
+    if not server.local:
+        _check_version(client)
+    if not client.collection_exists(wanted.name):
+        try:
+            _create(client, wanted, local=server.local)
+        except Exception as error:
+            # Another process may have made it between the question and the answer.
+            if is_transient(error) or not client.collection_exists(wanted.name):
+                raise
+    differences = _differences(client.get_collection(wanted.name), wanted)
+    if differences:
+        msg = (
+            f"Collection {wanted.name!r} is not what this flow writes: {'; '.join(differences)}. "
+            "Choose another collection, or the model and distance that it was made with."
+        )
+        raise SettingError(msg)
+
+
+def _check_version(client: QdrantClient) -> None:
+    version = client.info().version
+    numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
+    if numbers < _OLDEST_SERVER:
+        msg = (
+            f"Qdrant {version} cannot fence writes by version; expected "
+            f"{'.'.join(map(str, _OLDEST_SERVER))} or newer. Upgrade the server."
+        )
+        raise SettingError(msg)
+
+
+def _create(client: QdrantClient, wanted: Collection, *, local: bool) -> None:
+    client.create_collection(
+        wanted.name,
+        vectors_config={
+            name: models.VectorParams(
+                size=space.dim,
+                distance=_DISTANCES[space.distance],
+                on_disk=space.on_disk or None,
+            )
+            for name, space in wanted.vectors.items()
+        },
+        metadata={RESERVED: {name: _made_by(space) for name, space in wanted.vectors.items()}},
+    )
+    _LOG.info("Made collection %r: %s", wanted.name, ", ".join(wanted.vectors))
+    if local:
+        return  # the engine in this process has no payload indexes
+    kinds = {"source": models.PayloadSchemaType.KEYWORD, "offset": models.PayloadSchemaType.INTEGER}
+    for name, kind in kinds.items():
+        client.create_payload_index(wanted.name, f"{RESERVED}.{name}", kind, wait=True)
+
+
+def _made_by(space: VectorSpace) -> dict[str, str]:
+    return {"model": space.model, "fingerprint": space.fingerprint}
+
+
+def _differences(found: models.CollectionInfo, wanted: Collection) -> list[str]:
+    vectors = found.config.params.vectors
+    present = vectors if isinstance(vectors, dict) else {"": vectors} if vectors else {}
+    made_by = (found.config.metadata or {}).get(RESERVED, {})
+    differences: list[str] = []
+    for name, space in wanted.vectors.items():
+        params = present.get(name)
+        if params is None:
+            differences.append(f"no vector {name!r}, it has {', '.join(map(repr, present))}")
+            continue
+        if params.size != space.dim:
+            differences.append(f"{name!r} has {params.size} dimensions, {space.model} {space.dim}")
+        if params.distance != _DISTANCES[space.distance]:
+            differences.append(
+                f"{name!r} compares by {params.distance.value}, this flow by {space.distance}"
+            )
+        maker = made_by.get(name)
+        if maker is not None and maker != _made_by(space):
+            differences.append(
+                f"{name!r} was made by {maker['model']} ({maker['fingerprint']}), "
+                f"this flow has {space.model} ({space.fingerprint})"
+            )
+    return differences
+
+
+def _vectors(point: Point) -> dict[str, list[float]]:
+    return {name: vector.tolist() for name, vector in point.vectors.items()}
+
+
+_BACK_OFF = wait_random_exponential(multiplier=0.5, max=30)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = retry_after_s(error) if error else None
+    return asked if asked is not None else _BACK_OFF(state)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    RETRIES.labels("qdrant").inc()
+    error = state.outcome.exception() if state.outcome else None
+    after = state.next_action.sleep if state.next_action else 0.0
+    _LOG.warning("Qdrant: %s; again in %.1f s (try %d)", error, after, state.attempt_number)

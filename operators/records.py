@@ -1,0 +1,135 @@
+"""
+What travels: a message as it came, a record made of it, records in batches, and what failed.
+
+All are frozen: a step gives new values and changes none, so a replay starts from the same ones.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+from bytewax.dataflow import Stream
+from numpy.typing import NDArray
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "Failure",
+    "Failures",
+    "Message",
+    "Record",
+    "Split",
+]
+
+Vector: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """
+    One Kafka message as it came; (topic, partition, offset) is also the version of what it says.
+
+    timestamp_ms  milliseconds since 1970 UTC, None where the broker gave none
+    headers       names and raw values, repeated names kept
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Name the partition; offsets can be compared only within one."""
+        return f"{self.topic}/{self.partition}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """
+    One thing to make searchable.
+
+    key      identity at its source; an integer stays the point's id
+    fields   what stages read, by name: text as str, images as bytes
+    payload  what is stored beside the vectors
+    vectors  what stages wrote so far, by vector name: float32[dim]
+    models   fingerprint of the model that wrote each vector
+    origin   the message it came from
+    """
+
+    key: str | int
+    fields: Mapping[str, str | bytes]
+    payload: Mapping[str, object]
+    origin: Message
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    def with_vector(self, name: str, vector: Vector, *, model: str) -> Record:
+        """Add one named vector."""
+        return replace(
+            self, vectors={**self.vectors, name: vector}, models={**self.models, name: model}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """
+    One message that can never succeed, on its way to the dead letters.
+
+    stage       which step refused it
+    error_type  full name of the exception's class
+    reason      what, got, expected, what to do
+    traceback   where it was raised, empty for a plain refusal
+    """
+
+    origin: Message
+    stage: str
+    error_type: str
+    reason: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, origin: Message, stage: str, error: BaseException) -> Failure:
+        """Keep an exception's type, text and place."""
+        kind = type(error)
+        return cls(
+            origin=origin,
+            stage=stage,
+            error_type=f"{kind.__module__}.{kind.__qualname__}",
+            reason=str(error) or kind.__name__,
+            traceback="".join(traceback.format_exception(error)),
+        )
+
+
+Failures: TypeAlias = tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """
+    Records that travel as one item, in order, and what failed among them on the way.
+
+    Keyed steps and sinks cost microseconds for each item: a batch pays them once.
+    """
+
+    records: tuple[Record, ...]
+    failures: Failures = ()
+
+
+Batches: TypeAlias = Stream[tuple[str, Batch]]
+"""Batches keyed by the shard of the worker that read them."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A step's two ways out: batches that go on, and failures on their way to the dead letters."""
+
+    oks: Batches
+    errs: Stream[tuple[str, Failures]]

@@ -1,0 +1,80 @@
+"""
+A clean stop: a signal makes the sources end, and all that is buffered is written and committed.
+
+Bytewax itself dies at once on SIGTERM. Here the handler only raises a flag; sources that see it
+end, so windows flush, sinks wait for their acknowledgements, the epoch commits, and the process
+exits with 0. A resume then repeats nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["STOP", "Stop", "drain_on_signals"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Stop:
+    """
+    Whether this process has been asked to end, and how long it may still write.
+
+    drain_s  seconds from the request until waits for a broken neighbour are given up
+    """
+
+    drain_s: float = 25.0
+    _requested_at: float | None = None
+
+    def request(self) -> None:
+        """Ask all sources of this process to end."""
+        if self._requested_at is None:
+            self._requested_at = time.monotonic()
+
+    def reset(self) -> None:
+        """Forget the request: for the next flow of the same process."""
+        self._requested_at = None
+
+    @property
+    def requested(self) -> bool:
+        """Tell whether sources should end."""
+        return self._requested_at is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Tell whether the time to drain is over."""
+        return (
+            self._requested_at is not None and time.monotonic() - self._requested_at > self.drain_s
+        )
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but not past a request to end."""
+        until = time.monotonic() + seconds
+        while not self.requested and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.05))
+
+
+STOP = Stop()
+"""This process' one flag: signals are a process' own, and so is every source in it."""
+
+
+def drain_on_signals() -> None:
+    """Let SIGTERM and SIGINT end the flow cleanly; call it where the flow is built."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # signals belong to the main thread; a host program handles its own
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _on_signal)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    del frame
+    _LOG.warning("%s: sources end, buffers flush, then exit", signal.Signals(number).name)
+    STOP.request()

@@ -1,0 +1,229 @@
+"""
+Stages over batches, off the worker's thread, in order.
+
+A stage is a callable `Batch -> Batch`; several compose into a tuple. ONNX Runtime, tokenizers and
+network calls release the GIL, so a batch in its stages costs the worker nothing, and the lanes of
+the engine see the next batch before the last one is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TypeAlias
+
+import bytewax.operators as op
+from bytewax.dataflow import operator
+from bytewax.operators import StatefulBatchLogic
+from tenacity import (
+    Retrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+from typing_extensions import override
+
+from fastembed_stream.errors import DeviceError, SettingError
+from operators.decoding import split
+from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
+from operators.records import Batch, Batches, Failure, Split
+
+__all__ = ["OUTAGES", "Stage", "StageLimits", "StageLogic", "apply", "run_stages"]
+
+_LOG = logging.getLogger(__name__)
+
+Stage: TypeAlias = Callable[[Batch], Batch]
+"""
+One step over a batch: records in the same order with more on them, failures for those that fail.
+
+It may raise for the whole batch; the runner then finds the guilty record.
+"""
+
+OUTAGES = (DeviceError, MemoryError, OSError)
+"""What is wrong with the world rather than with a record: tried again, never dead-lettered."""
+
+_POLL = timedelta(milliseconds=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageLimits:
+    """
+    How batches run.
+
+    in_flight        batches under way for each worker; more than one keeps the lanes full
+    batch_timeout_s  seconds after which a batch counts as hung and the flow fails
+    attempts         tries in an outage before the flow fails, to be restarted from its commit
+    """
+
+    in_flight: int = 3
+    batch_timeout_s: float = 600.0
+    attempts: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("in_flight", "batch_timeout_s", "attempts"):
+            if getattr(self, name) <= 0:
+                msg = f"StageLimits({name}={getattr(self, name)}): expected more than 0."
+                raise SettingError(msg)
+
+
+@operator
+def run_stages(
+    step_id: str,
+    up: Batches,
+    *,
+    stages: Sequence[Stage],
+    limits: StageLimits = StageLimits(),
+) -> Split:
+    """
+    Run a tuple of stages over each batch, several batches at once, results in order.
+
+    Delivery: the inputs in flight are this step's state. A crash runs them again and loses none;
+    a repeat gives the same vectors. A record that fails leaves on `errs` while its neighbours go
+    on; an outage is tried again and then fails the flow, which resumes from its last commit.
+    """
+    workshop = _Workshop(tuple(stages), limits)
+
+    def build(unfinished: tuple[Batch, ...] | None) -> StageLogic:
+        return StageLogic(workshop.submit, limits, unfinished or ())
+
+    return split("split", op.stateful_batch("run", up, build))
+
+
+def apply(stage: Stage, batch: Batch) -> Batch:
+    """
+    Run one stage; where it raises, halve the batch until the guilty record stands alone.
+
+    raises  OUTAGES, which are no record's fault
+    """
+    if not batch.records:
+        return batch
+    try:
+        done = stage(Batch(records=batch.records))
+    except OUTAGES:
+        raise
+    except Exception as error:  # noqa: BLE001  the border that turns an error into a Failure
+        if len(batch.records) > 1:
+            half = len(batch.records) // 2
+            first = apply(stage, Batch(records=batch.records[:half]))
+            second = apply(stage, Batch(records=batch.records[half:]))
+            done = Batch(
+                records=first.records + second.records, failures=first.failures + second.failures
+            )
+        else:
+            name = _name(stage)
+            _LOG.debug("stage %s refused a record", name, exc_info=error)
+            FAILURES.labels(name).inc()
+            done = Batch(records=(), failures=(Failure.of(batch.records[0].origin, name, error),))
+    return Batch(records=done.records, failures=batch.failures + done.failures)
+
+
+def _name(stage: Stage) -> str:
+    return str(getattr(stage, "name", None) or getattr(stage, "__name__", type(stage).__name__))
+
+
+class _Workshop:
+    """The threads of one step, shared by the workers of a process and started at first use."""
+
+    def __init__(self, stages: tuple[Stage, ...], limits: StageLimits) -> None:
+        self._stages = stages
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(OUTAGES),
+            wait=wait_random_exponential(multiplier=0.5, max=30),
+            stop=stop_after_attempt(limits.attempts),
+            before_sleep=before_sleep_log(_LOG, logging.WARNING),
+            after=lambda _: RETRIES.labels("stages").inc(),
+            reraise=True,
+        )
+
+    def submit(self, batch: Batch) -> Future[Batch]:
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(
+                    self._limits.in_flight, thread_name_prefix="stages"
+                )
+        return self._threads.submit(self._run, batch)
+
+    def _run(self, batch: Batch) -> Batch:
+        with BATCH_SECONDS.time(), IN_FLIGHT.track_inprogress():
+            for stage in self._stages:
+                batch = self._retrying(apply, stage, batch)
+        return batch
+
+
+class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
+    """
+    The batches of one worker that are under way, first in, first out.
+
+    submit  starts a batch elsewhere
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Batch], Future[Batch]],
+        limits: StageLimits,
+        unfinished: tuple[Batch, ...] = (),
+    ) -> None:
+        self._submit = submit
+        self._limits = limits
+        self._flying: deque[tuple[Batch, Future[Batch]]] = deque()
+        for batch in unfinished:
+            self._start(batch)
+
+    @override
+    def on_batch(self, values: list[Batch]) -> tuple[list[Batch], bool]:
+        done: list[Batch] = []
+        for batch in values:
+            # Waiting here is the backpressure: the source of this worker is not asked for more.
+            while len(self._flying) >= self._limits.in_flight:
+                done.append(self._land())
+            self._start(batch)
+        return done + self._landed(), not self._flying
+
+    @override
+    def on_notify(self) -> tuple[list[Batch], bool]:
+        return self._landed(), not self._flying
+
+    @override
+    def on_eof(self) -> tuple[list[Batch], bool]:
+        return [self._land() for _ in range(len(self._flying))], True
+
+    @override
+    def notify_at(self) -> datetime | None:
+        return datetime.now(timezone.utc) + _POLL if self._flying else None
+
+    @override
+    def snapshot(self) -> tuple[Batch, ...]:
+        return tuple(batch for batch, _ in self._flying)
+
+    def _start(self, batch: Batch) -> None:
+        self._flying.append((batch, self._submit(batch)))
+
+    def _landed(self) -> list[Batch]:
+        """Give the batches that are done, up to the first that is not."""
+        done: list[Batch] = []
+        while self._flying and self._flying[0][1].done():
+            done.append(self._land())
+        return done
+
+    def _land(self) -> Batch:
+        """Wait for the oldest batch; its error, if any, is the flow's."""
+        batch, future = self._flying.popleft()
+        try:
+            return future.result(timeout=self._limits.batch_timeout_s)
+        except FutureTimeoutError as error:
+            msg = (
+                f"A batch of {len(batch.records)} records is not done after "
+                f"{self._limits.batch_timeout_s:.0f} s: a device or a server hangs. The flow "
+                "fails, to be restarted from its last commit."
+            )
+            raise DeviceError(msg) from error
