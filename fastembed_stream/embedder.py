@@ -56,6 +56,9 @@ class Family(Protocol[Row_contra, Answer_co]):
     def sample(self, n_tokens: int) -> Reading:
         """Make rows of an ordinary length, about so many tokens in all, to measure speed with."""
 
+    def widths(self, reading: Reading) -> Ints:
+        """Tell how many tokens each row costs when it runs alone, int64[n_rows]."""
+
     def pack(self, reading: Reading, rows: Ints) -> Feeds:
         """Pad some rows into the arrays that the graph takes."""
 
@@ -92,8 +95,11 @@ class _Work(Generic[Answer]):
     def answers(self) -> list[Answer]:
         """Wait, and give one answer for each row in the order of the rows."""
         placed: dict[int, Answer] = {}
-        for rows, group in self.groups:
-            placed.update(zip(rows.tolist(), group.result(), strict=True))
+        try:
+            for rows, group in self.groups:
+                placed.update(zip(rows.tolist(), group.result(), strict=True))
+        finally:
+            self.cancel()  # after a failure, what has not started would run for nobody
         return [placed[row] for row in range(self.n_rows)]
 
     def cancel(self) -> None:
@@ -120,6 +126,7 @@ class Embedder(Generic[Row, Answer]):
         self.family = family
         self.sessions = tuple(sessions)
         self._counts = Counts()
+        self._counting = threading.Lock()
         self._lanes = _Lanes(self.sessions)
         self._budget = _Budget(budget, on_gpu=any(s.device == "cuda" for s in self.sessions))
 
@@ -170,12 +177,14 @@ class Embedder(Generic[Row, Answer]):
 
     def _start(self, rows: Sequence[Row]) -> _Work[Answer]:
         reading = self.family.read(rows)
-        self._counts = self._counts.plus(reading)
-        n_tokens = int(reading.lengths.sum())
+        with self._counting:
+            self._counts = self._counts.plus(reading)
+        widths = self.family.widths(reading)
+        n_tokens = int(widths.sum())
         budget = self.warm_up() if n_tokens >= _WORTH_MEASURING else self._budget.known
         groups = [
             (group, self._lanes.submit(self._group, reading, group))
-            for group in pack(reading.lengths, budget)
+            for group in pack(widths, budget)
         ]
         return _Work(reading.n_rows, groups)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastembed_stream import catalog
 from fastembed_stream.embedder import Embedder
@@ -202,13 +202,13 @@ class TextEmbedding:
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
         """Count the tokens that would be run, special tokens included, after truncation."""
-        embedder = self._opened()
-        if not isinstance(embedder, Embedder) or not isinstance(embedder.family, DenseTextFamily):
-            msg = f"{self._model.name!r} is a static model; it runs no tokens."
+        if batch_size < 1:
+            msg = f"batch_size must be at least 1; got {batch_size}."
             raise SettingError(msg)
-        tokens = embedder.family.tokens
+        embedder = self._opened()
+        reader = embedder.family if isinstance(embedder, Embedder) else embedder
         return sum(
-            int(tokens.read(chunk).lengths.sum()) for chunk in _chunks(_listed(texts), batch_size)
+            int(reader.read(chunk).lengths.sum()) for chunk in _chunks(_listed(texts), batch_size)
         )
 
     @property
@@ -326,12 +326,19 @@ def _runtime(
             ),
             threads=threads,
         )
-    names = {True: "cuda", False: "cpu", **{device: device.value for device in Device}}
-    if cuda not in names:
+    devices: dict[object, RuntimeDevice] = {
+        True: "cuda",
+        False: "cpu",
+        Device.CUDA: "cuda",
+        Device.CPU: "cpu",
+        Device.AUTO: "auto",
+    }
+    device = devices.get(cuda)
+    if device is None:
         msg = f"cuda={cuda!r}: expected True, False, or one of {[d.value for d in Device]}."
         raise SettingError(msg)
-    ids = () if names[cuda] == "cpu" else tuple(device_ids or ())
-    return Runtime(device=cast("RuntimeDevice", names[cuda]), threads=threads, device_ids=ids)
+    ids = () if device == "cpu" else tuple(device_ids or ())
+    return Runtime(device=device, threads=threads, device_ids=ids)
 
 
 def _description(model: Model) -> dict[str, Any]:

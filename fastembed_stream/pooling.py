@@ -38,13 +38,16 @@ def mean(hidden: Floats, mask: Ints) -> Floats:
     hidden   float32[batch, seq, dim]
     mask     int64[batch, seq], 1 on real tokens
     returns  float32[batch, dim]
+    raises   SettingError for any other shape
 
     >>> mean(np.float32([[[2, 0], [4, 0], [9, 9]]]), np.int64([[1, 1, 0]]))
     array([[3., 0.]], dtype=float32)
     """
+    _check_tokens("mean", hidden)
     weight = mask.astype(hidden.dtype)
     # A matrix product for each row: no [batch, seq, dim] temporary, and the padding weighs zero.
-    summed: Floats = np.matmul(weight[:, None, :], hidden)[:, 0]
+    with np.errstate(invalid="ignore"):  # not a number is looked for below, not complained of
+        summed: Floats = np.matmul(weight[:, None, :], hidden)[:, 0]
     if not np.isfinite(summed).all():
         # 0 * NaN is NaN: padding that a graph leaves undefined must not reach a row.
         summed = np.where(mask[..., None] > 0, hidden, 0).sum(axis=1, dtype=hidden.dtype)
@@ -59,10 +62,12 @@ def last_token(hidden: Floats, mask: Ints) -> Floats:
     hidden   float32[batch, seq, dim]
     mask     int64[batch, seq], 1 on real tokens
     returns  float32[batch, dim]
+    raises   SettingError for any other shape
 
     >>> last_token(np.float32([[[1], [2], [3]]]), np.int64([[1, 1, 0]]))
     array([[2.]], dtype=float32)
     """
+    _check_tokens("last_token", hidden)
     last = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
     vectors: Floats = hidden[np.arange(hidden.shape[0]), last]
     return vectors
@@ -85,6 +90,15 @@ def already_pooled(hidden: Floats, mask: Ints) -> Floats:
         )
         raise SettingError(msg)
     return hidden
+
+
+def _check_tokens(pooling: Pooling, hidden: Floats) -> None:
+    if hidden.ndim != 3:  # noqa: PLR2004
+        msg = (
+            f"Pooling {pooling!r} expects the graph to give token vectors of shape (batch, seq, "
+            f"dim); got {hidden.shape}. Choose 'none', or name another `output`."
+        )
+        raise SettingError(msg)
 
 
 POOLS: Mapping[Pooling, Callable[[Floats, Ints], Floats]] = {

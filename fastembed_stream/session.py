@@ -138,7 +138,16 @@ def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
     match runtime.device:
         case _ if runtime.providers:
             wanted = [(name, dict(options)) for name, options in runtime.providers]
-            return _session(graph, runtime, wanted)
+            session = _session(graph, runtime, wanted)
+            if session.device != _device_of(wanted[0][0]):
+                _LOG.warning(
+                    "%s did not become active for %s; it runs on %s. Its libraries are missing, "
+                    "or its device is.",
+                    wanted[0][0],
+                    graph.name,
+                    session.device,
+                )
+            return session
         case "cpu":
             return _session(graph, runtime, [(_CPU, {})])
         case "cuda":
@@ -199,9 +208,11 @@ def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str,
     except Exception as error:  # the binding's errors share no root but Exception
         msg = f"ONNX Runtime cannot open {graph}: {error}"
         raise ModelFilesError(msg) from error
-    active = session.get_providers()[0]
-    device = {_CPU: "cpu", _CUDA: "cuda"}.get(active, active)
-    return Session(session, device=device, lanes=lanes)
+    return Session(session, device=_device_of(session.get_providers()[0]), lanes=lanes)
+
+
+def _device_of(provider: str) -> str:
+    return {_CPU: "cpu", _CUDA: "cuda"}.get(provider, provider)
 
 
 def _session_options(runtime: Runtime, *, threads: int) -> Any:  # noqa: ANN401  binding, untyped
@@ -219,11 +230,19 @@ def _session_options(runtime: Runtime, *, threads: int) -> Any:  # noqa: ANN401 
         if "." in name:
             options.add_session_config_entry(name, value)
             continue
-        if not hasattr(options, name):
+        present = getattr(options, name, None)
+        if present is None or callable(present):
             msg = f"SessionOptions has no attribute {name!r}; see ONNX Runtime's documentation."
             raise SettingError(msg)
-        present = getattr(options, name)
-        setattr(options, name, type(present)(int(value)) if isinstance(present, int) else value)
+        try:
+            # Flags, numbers and the binding's enumerations are all made from a whole number.
+            setattr(options, name, value if isinstance(present, str) else type(present)(int(value)))
+        except (TypeError, ValueError) as error:
+            msg = (
+                f"SessionOptions.{name}={value!r}: expected a whole number as text, such as "
+                f"{int(present)!r}; ONNX Runtime says: {error}"
+            )
+            raise SettingError(msg) from error
     return options
 
 

@@ -95,6 +95,7 @@ class Tokens:
         limit = _limit(config, model_config, model, folder, max_tokens)
         shipped_truncation, shipped_padding = tokenizer.truncation or {}, tokenizer.padding or {}
         _add_special_tokens(tokenizer, _json(folder / "special_tokens_map.json"))
+        _leaves_room(tokenizer, limit, model)
         tokenizer.no_padding()
         tokenizer.enable_truncation(
             limit,
@@ -132,8 +133,10 @@ class Tokens:
         """
         Read only as much of a very long text as the limit can use.
 
-        A part is enough once it holds twice the limit in tokens: where it was cut can then only
-        change tokens that are dropped anyway. Megabytes of text so cost no more than pages.
+        A part ends at white space and is enough once it holds twice the limit in tokens: where
+        it was cut can then only change tokens that are dropped anyway. Megabytes of text so cost
+        no more than pages. A text without white space is read whole, since a tokenizer may judge
+        a word by its very end.
         """
         for part in _growing_parts(text, _PREFIX_CHARS_PER_TOKEN * self.limit):
             [encoding] = self._tokenizer.encode_batch_fast([part])
@@ -146,7 +149,8 @@ def _growing_parts(text: str, n_chars: int) -> Iterator[str]:
     """Give prefixes that end before white space, each twice as long, the whole text last."""
     while n_chars < len(text):
         end = max(text.rfind(" ", 0, n_chars), text.rfind("\n", 0, n_chars))
-        yield text[: end if end > 0 else n_chars]
+        if end > 0:
+            yield text[:end]
         n_chars *= 2
     yield text
 
@@ -226,14 +230,25 @@ def _limit(
     return limit
 
 
+def _leaves_room(tokenizer: Tokenizer, limit: int, model: Model) -> None:
+    n_special = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if limit <= n_special:
+        msg = (
+            f"A limit of {limit} tokens for {model.name!r} leaves no room for text: each row has "
+            f"{n_special} special tokens. Pass max_tokens= of {n_special + 1} or more."
+        )
+        raise SettingError(msg)
+
+
 def _add_special_tokens(tokenizer: Tokenizer, declared: dict[str, Any]) -> None:
     """Register special tokens that the map names and `tokenizer.json` may lack."""
     from tokenizers import AddedToken
 
     for value in declared.values():
         for token in value if isinstance(value, list) else [value]:
-            added = AddedToken(**token) if isinstance(token, dict) else token
-            tokenizer.add_special_tokens([added])
+            if isinstance(token, (str, dict)):
+                added = AddedToken(**token) if isinstance(token, dict) else token
+                tokenizer.add_special_tokens([added])
 
 
 def _pad_id(

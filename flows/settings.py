@@ -159,6 +159,7 @@ class Settings(BaseSettings):
             on_gap=self.kafka_on_gap,
             max_epoch_records=self.max_epoch_records,
             max_epoch_bytes=self.max_epoch_bytes,
+            max_batch=self.window_records,
         )
         return KafkaSource(self.cluster, self.kafka_topics, reading)
 

@@ -28,6 +28,7 @@ def flow() -> Dataflow:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
     STOP.drain_s = settings.drain_s
     if settings.metrics_port is not None:
         metrics.serve(settings.metrics_port)

@@ -34,6 +34,7 @@ from typing_extensions import override
 from fastembed_stream.errors import SettingError
 from operators.metrics import LAST_COMMIT, LAST_OFFSET, RETRIES
 from operators.outages import BrokenFlowError, waited_out
+from operators.pressure import reset, saturated
 from operators.records import Message
 from operators.shards import shard_of, shard_parts
 from operators.shutdown import STOP
@@ -45,6 +46,7 @@ _LOG = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 10.0
 _IDLE = timedelta(milliseconds=5)
 _FETCHED_AHEAD_KB = 16 * 1024
+_FETCHED_AT_ONCE = 1_000
 _ANY_PARTITION = -1  # librdkafka then chooses by the key
 
 _TRANSIENT = frozenset(
@@ -118,7 +120,7 @@ class Reading:
                            and say what is lost, or 'continue' with a warning
     max_epoch_records      most messages of a partition in one epoch
     max_epoch_bytes        most bytes of a partition in one epoch: bounds memory
-    max_batch              most messages handed on at once
+    max_batch              most messages that all partitions of a worker hand on at once
     tail                   wait for more at the end; False ends at what was there at the start
     """
 
@@ -127,7 +129,7 @@ class Reading:
     on_gap: OnGap = "fail"
     max_epoch_records: int = 20_000
     max_epoch_bytes: int = 64 << 20
-    max_batch: int = 1_000
+    max_batch: int = 256
     tail: bool = True
 
     def __post_init__(self) -> None:
@@ -181,6 +183,7 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: int | None
     ) -> StatefulSourcePartition[Message, int]:
+        reset()  # what an earlier flow on this thread has left
         thread = threading.get_ident()
         if thread not in self._consumers or self._consumers[thread].started:
             self._consumers[thread] = _SharedConsumer(self._cluster, self._reading)
@@ -223,6 +226,16 @@ class _SharedConsumer:
         self._open += 1
         return offset
 
+    @property
+    def fair_share(self) -> int:
+        """
+        Tell how many messages one partition may give at once.
+
+        All partitions of a worker are polled before anything downstream sees a message, so they
+        share what may be handed on.
+        """
+        return max(self._reading.max_batch // len(self._queues), 1)
+
     def take(self, topic: str, partition: int, limit: int) -> list[KafkaMessage]:
         """Give what is there of one partition, at most `limit` messages; never waits."""
         queue = self._queues[topic, partition]
@@ -254,7 +267,7 @@ class _SharedConsumer:
         if not self.started:
             self._consumer.assign(self._starts)
             self.started = True
-        for message in self._consumer.consume(self._reading.max_batch, timeout=0):
+        for message in self._consumer.consume(_FETCHED_AT_ONCE, timeout=0):
             error = message.error()
             if error is None:
                 self._queues[str(message.topic()), int(message.partition() or 0)].append(message)
@@ -282,7 +295,7 @@ class _SharedConsumer:
         low, high = self._watermarks(topic, partition)
         if resume is None:
             return low if self._reading.start == "earliest" else high
-        if low <= resume <= high:
+        if low <= resume:  # beyond the end is for the broker to say, when it is asked to read there
             return resume
         gap = _Gap(where=f"{topic}/{partition}", wanted=resume, low=low, high=high)
         return gap.jumped(self._reading.on_gap)
@@ -326,9 +339,9 @@ class _Partition(StatefulSourcePartition[Message, int]):
         self._commit_finished()
         if STOP.requested or self._shared.at_end(self._topic, self._partition):
             raise StopIteration
-        limit = min(self._reading.max_batch, self._records_left)
-        # Backpressure holds only between epochs, so the source itself stops at its budget.
-        if limit <= 0 or self._bytes_left <= 0:
+        limit = min(self._shared.fair_share, self._records_left)
+        # Backpressure of Bytewax' own holds only between epochs.
+        if limit <= 0 or self._bytes_left <= 0 or saturated():
             self._idle = True
             return []
         taken = self._shared.take(self._topic, self._partition, limit)

@@ -33,6 +33,7 @@ from typing_extensions import override
 from fastembed_stream.errors import DeviceError, SettingError
 from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
+from operators.pressure import watch
 from operators.records import Batch, Batches, Failure, Split
 
 __all__ = ["OUTAGES", "Stage", "StageLimits", "StageLogic", "apply", "run_stages"]
@@ -51,13 +52,16 @@ OUTAGES = (DeviceError, MemoryError, OSError)
 
 _POLL = timedelta(milliseconds=2)
 
+_MOST_WAITING = 8
+"""Batches that may wait for each that runs, before the whole worker waits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageLimits:
     """
     How batches run.
 
-    in_flight        batches under way for each worker; more than one keeps the lanes full
+    in_flight        batches that run at once for each worker; more than one keeps the lanes full
     batch_timeout_s  seconds after which a batch counts as hung and the flow fails
     attempts         tries in an outage before the flow fails, to be restarted from its commit
     """
@@ -176,15 +180,21 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
         self._submit = submit
         self._limits = limits
         self._flying: deque[tuple[Batch, Future[Batch]]] = deque()
+        watch(self)
         for batch in unfinished:
             self._start(batch)
+
+    @property
+    def full(self) -> bool:
+        """Tell the source that as many batches are under way as may run at once."""
+        return len(self._flying) >= self._limits.in_flight
 
     @override
     def on_batch(self, values: list[Batch]) -> tuple[list[Batch], bool]:
         done: list[Batch] = []
         for batch in values:
-            # Waiting here is the backpressure: the source of this worker is not asked for more.
-            while len(self._flying) >= self._limits.in_flight:
+            # A source that heeds `full` never gets here; any other is held back by waiting.
+            while len(self._flying) >= _MOST_WAITING * self._limits.in_flight:
                 done.append(self._land())
             self._start(batch)
         return done + self._landed(), not self._flying

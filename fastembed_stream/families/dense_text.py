@@ -64,9 +64,14 @@ class DenseTextFamily:
         """Turn texts into token ids."""
         return self.tokens.read(rows)
 
+    def widths(self, reading: Reading) -> Ints:
+        """Give each row's own tokens, or the limit where the model needs all padded to it."""
+        fixed = self.recipe.pad_to_max_tokens
+        return np.full_like(reading.lengths, self.tokens.limit) if fixed else reading.lengths
+
     def sample(self, n_tokens: int) -> Reading:
         """Repeat an ordinary sentence until there are about so many tokens."""
-        [length] = self.tokens.read([_SAMPLE_SENTENCE]).lengths
+        [length] = self.widths(self.tokens.read([_SAMPLE_SENTENCE]))
         return self.tokens.read([_SAMPLE_SENTENCE] * max(round(n_tokens / int(length)), 1))
 
     def pack(self, reading: Reading, rows: Ints) -> Feeds:

@@ -8,6 +8,7 @@ so they are left out of the mean; a text without known tokens is the zero vector
 from __future__ import annotations
 
 import json
+import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
     from fastembed_stream.model import Model
@@ -30,7 +32,17 @@ if TYPE_CHECKING:
 __all__ = ["StaticTextEmbedder"]
 
 _DEFAULT_LIMIT = 512
-_DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",  # numpy has none: read as bits, widened to float32
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+}
 
 
 class StaticTextEmbedder:
@@ -57,6 +69,7 @@ class StaticTextEmbedder:
         self._weights = weights
         self._unknown = unknown
         self._counts = Counts()
+        self._counting = threading.Lock()
 
     @classmethod
     def open(
@@ -69,7 +82,11 @@ class StaticTextEmbedder:
         if not path.is_file():
             msg = f"No tokenizer.json in model folder {folder}; a static model needs it."
             raise ModelFilesError(msg)
-        tokenizer = Tokenizer.from_file(str(path))
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the binding raises bare Exception
+            msg = f"Cannot read {path}: {error}. Fetch the model again."
+            raise ModelFilesError(msg) from error
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens or model.max_tokens or _DEFAULT_LIMIT)
         tensors = _safetensors(folder / model.model_file)
@@ -100,11 +117,23 @@ class StaticTextEmbedder:
         """Answer all texts, in their order."""
         if not rows:
             return []
+        reading = self.read(rows)
+        with self._counting:
+            self._counts = self._counts.plus(reading)
+        return list(normalized(np.stack([self._sum(row) for row in reading.ids])))
+
+    def read(self, rows: Sequence[str]) -> Reading:
+        """Turn texts into token ids, unknown tokens included."""
         encodings = self._tokenizer.encode_batch_fast(list(rows), add_special_tokens=False)
         ids = tuple(np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-        self._counts = self._counts.plus(Reading(ids=ids, lengths=lengths))
-        return list(normalized(np.stack([self._sum(row) for row in ids])))
+        lost = [sum(len(part.ids) for part in encoding.overflowing) for encoding in encodings]
+        return Reading(
+            ids=ids,
+            lengths=lengths,
+            truncated_rows=sum(count > 0 for count in lost),
+            truncated_tokens=sum(lost),
+        )
 
     def stream(self, rows: Iterable[str], *, window: int) -> Iterator[Floats]:
         """Answer texts as they come, `window` at a time."""
@@ -143,16 +172,27 @@ def _safetensors(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
+            if size > path.stat().st_size:
+                msg = f"its header would be {size} bytes long"
+                raise ValueError(msg)  # noqa: TRY301  one message for all damage, below
             header = json.loads(file.read(size))
-    except (OSError, ValueError) as error:
-        msg = f"{path} is not a safetensors file: {error}. Fetch the model again."
+        return {
+            name: _tensor(path, 8 + size, entry)
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} is not a whole safetensors file: {error}. Fetch the model again."
         raise ModelFilesError(msg) from error
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        start, _ = entry["data_offsets"]
-        tensors[name] = np.memmap(
-            path, _DTYPES[entry["dtype"]], "r", offset=8 + size + start, shape=tuple(entry["shape"])
-        )
-    return tensors
+
+
+def _tensor(path: Path, start: int, entry: dict[str, Any]) -> NDArray[Any]:
+    dtype = entry["dtype"]
+    if dtype not in _DTYPES:
+        msg = f"numbers of type {dtype} are not read here, only {', '.join(_DTYPES)}"
+        raise ValueError(msg)
+    offset = start + entry["data_offsets"][0]
+    tensor: NDArray[Any] = np.memmap(
+        path, _DTYPES[dtype], "r", offset=offset, shape=tuple(entry["shape"])
+    )
+    return (tensor.astype("<u4") << 16).view("<f4") if dtype == "BF16" else tensor

@@ -1,0 +1,171 @@
+"""Real flow processes to kill, what they are fed, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qdrant_client import QdrantClient, models
+
+__all__ = [
+    "COLLECTION",
+    "MODEL",
+    "N_PARTITIONS",
+    "TOPIC",
+    "Deployment",
+    "deployed",
+    "documents",
+    "stored",
+]
+
+MODEL = "fastembed-stream/all-MiniLM-L6-v2-int8"
+TOPIC = "documents"
+COLLECTION = "documents"
+N_PARTITIONS = 3
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(kw_only=True)
+class Deployment:
+    """
+    A flow as it is deployed: `python -m bytewax.run`, a recovery store, and its environment.
+
+    n_processes  processes of the cluster, -a/-i; n_workers is of each
+    """
+
+    folder: Path
+    brokers: str
+    environment: dict[str, str] = field(default_factory=dict)
+    _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        recovery = self.folder / "recovery"
+        recovery.mkdir()
+        command = [sys.executable, "-m", "bytewax.recovery", str(recovery), "2"]
+        subprocess.run(command, check=True, cwd=ROOT)
+
+    def start(self, n_workers: int = 1, *, addresses: Sequence[str] = ()) -> None:
+        """Start the flow's processes."""
+        for number in range(max(len(addresses), 1)):
+            command = [sys.executable, "-m", "bytewax.run", "flows.text_to_qdrant:flow"]
+            command += ["-w", str(n_workers), "-s", "1", "-b", "0"]
+            command += ["-r", str(self.folder / "recovery")]
+            if addresses:
+                command += ["-i", str(number), "-a", ";".join(addresses)]
+            log = (self.folder / "log").open("ab")
+            with log:
+                self._running.append(
+                    subprocess.Popen(
+                        command, cwd=ROOT, env=self._env(), stdout=log, stderr=subprocess.STDOUT
+                    )
+                )
+
+    def kill(self) -> None:
+        """End all processes with no chance to say goodbye."""
+        for process in self._running:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        self._running.clear()
+
+    def stop(self, *, within_s: float = 40.0) -> list[int]:
+        """Ask all processes to end, and give their exit codes."""
+        for process in self._running:
+            process.send_signal(signal.SIGTERM)
+        codes = [process.wait(timeout=within_s) for process in self._running]
+        self._running.clear()
+        return codes
+
+    def alive(self) -> bool:
+        """Tell whether all processes run; the log says why not."""
+        return all(process.poll() is None for process in self._running)
+
+    def log(self) -> str:
+        """Give what the processes have said."""
+        path = self.folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait_for(self, what: Callable[[], bool], *, within_s: float = 60.0) -> None:
+        """Wait until something holds, as long as the flow lives."""
+        until = time.monotonic() + within_s
+        while not what():
+            assert self.alive(), self.log()[-4000:]
+            assert time.monotonic() < until, self.log()[-4000:]
+            time.sleep(0.05)
+
+    def let_run(self, seconds: float) -> None:
+        """Let time pass, as long as the flow lives."""
+        until = time.monotonic() + seconds
+        self.wait_for(lambda: time.monotonic() >= until, within_s=seconds + 5)
+
+    def _env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "STREAM_KAFKA_BROKERS": self.brokers,
+            "STREAM_KAFKA_TOPICS": TOPIC,
+            "STREAM_MODEL": MODEL,
+            "STREAM_COLLECTION": COLLECTION,
+            "STREAM_WINDOW_RECORDS": "16",
+            "STREAM_TOKEN_BUDGET": "256",
+            "STREAM_DEAD_LETTER_FILE": str(self.folder / "dead_letters.jsonl"),
+            **self.environment,
+        }
+
+
+@contextmanager
+def deployed(folder: Path, brokers: str, **environment: str) -> Iterator[Deployment]:
+    """Give a deployment, and kill what is left of it."""
+    folder.mkdir()
+    deployment = Deployment(folder=folder, brokers=brokers, environment=environment)
+    try:
+        yield deployment
+    finally:
+        deployment.kill()
+
+
+def documents(n: int, *, version: int = 0, of: int | None = None) -> list[tuple[bytes, bytes]]:
+    """
+    Make messages: `n` writes over `of` keys, so that later ones replace earlier ones.
+
+    version  makes the texts of one call unlike those of another
+    """
+    messages = []
+    for number in range(n):
+        key = f"document-{number % (of or n)}"
+        text = f"Edition {version} of sentence {number}: {_WORDS[number % len(_WORDS)]} " * (
+            1 + number % 7
+        )
+        messages.append((key.encode(), json.dumps({"text": text, "number": number}).encode()))
+    return messages
+
+
+_WORDS = (
+    "a broker keeps its log in order",
+    "the window closes when its oldest record has waited long enough",
+    "offsets mean nothing between two partitions",
+    "an outage is waited out and a bad record is set aside",
+    "whoever takes this over next year reads the tests first",
+)
+
+
+def stored(client: QdrantClient) -> dict[str, dict[str, object]]:
+    """Give all points of the collection by id: payload and vector."""
+    if not client.collection_exists(COLLECTION):
+        return {}
+    points: list[models.Record] = []
+    offset: models.ExtendedPointId | None = None
+    while True:
+        page, offset = client.scroll(  # type: ignore[assignment]  # one of two names of one union
+            COLLECTION, limit=500, offset=offset, with_vectors=True, with_payload=True
+        )
+        points += page
+        if offset is None:
+            break
+    return {str(point.id): {"payload": point.payload, "vector": point.vector} for point in points}

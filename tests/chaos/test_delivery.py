@@ -1,0 +1,121 @@
+"""
+After any number of kills, rescales and replays the collection equals that of one clean run.
+
+Real processes, a real broker, a real recovery store, real SIGKILL.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from qdrant_client import QdrantClient
+
+from flows.local_broker import free_port, produce
+from tests.chaos.deployment import COLLECTION, TOPIC, Deployment, deployed, documents, stored
+from tests.servers import RunningQdrant, running_qdrant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N_WRITES = 2_400
+N_KEYS = 800
+
+
+def expected(brokers: str) -> None:
+    """Write the topic in two editions, so that two thirds of all writes replace an older one."""
+    produce(brokers, TOPIC, documents(N_WRITES, of=N_KEYS))
+
+
+def same(left: dict[str, dict[str, object]], right: dict[str, dict[str, object]]) -> None:
+    """Check that two collections have the same points, payloads and vectors."""
+    assert left.keys() == right.keys()
+    for name, point in left.items():
+        assert point["payload"] == right[name]["payload"]
+        ours, theirs = point["vector"]["dense"], right[name]["vector"]["dense"]  # type: ignore[index]  # named vectors
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def clean_run(folder: Path, brokers: str) -> dict[str, dict[str, object]]:
+    """Read the whole topic once, without a scratch, into a folder of its own."""
+    with deployed(folder, brokers, STREAM_QDRANT_PATH=str(folder / "points")) as flow:
+        flow.start()
+        flow.wait_for(lambda: _lag(brokers) == 0)
+        assert flow.stop() == [0]
+    client = QdrantClient(path=str(folder / "points"))
+    points = stored(client)
+    client.close()
+    return points
+
+
+def _wait_for_upserts(flow: Deployment, server: RunningQdrant, n_more: int) -> None:
+    wanted = server.stats()["upserts"] + n_more
+    flow.wait_for(lambda: server.stats()["upserts"] >= wanted)
+
+
+def _lag(brokers: str, group: str = "fastembed-stream") -> int:
+    """Ask as a lag tool does: messages that the group has not committed yet."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": group})
+    try:
+        parts = [
+            TopicPartition(TOPIC, number)
+            for number in consumer.list_topics(TOPIC, timeout=5).topics[TOPIC].partitions
+        ]
+        return N_WRITES - sum(max(part.offset, 0) for part in consumer.committed(parts, timeout=5))
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize("grpc", [False, True], ids=["rest", "grpc"])
+def test_kills_and_rescales_leave_what_one_clean_run_leaves(
+    tmp_path: Path, brokers: str, *, grpc: bool
+) -> None:
+    chance = random.Random(20261122 + grpc)  # noqa: S311  which moments, not secrets
+    expected(brokers)
+    reference = clean_run(tmp_path / "clean", brokers)
+    assert len(reference) == N_KEYS
+
+    with running_qdrant(tmp_path / "server") as server:
+        environment = {
+            "STREAM_QDRANT_URL": server.url,
+            "STREAM_QDRANT_GRPC": str(grpc),
+            "STREAM_QDRANT_GRPC_PORT": str(server.grpc_port),
+            "STREAM_KAFKA_GROUP": "kills",
+        }
+        with deployed(tmp_path / "kills", brokers, **environment) as flow:
+            for n_workers in (1, 2, 1, 2, 1):
+                flow.start(n_workers)
+                _wait_for_upserts(flow, server, chance.randrange(1, 25))
+                flow.kill()
+            flow.start(2, addresses=[f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"])
+            _wait_for_upserts(flow, server, 1)
+            flow.kill()
+
+            flow.start(1)
+            client = QdrantClient(url=server.url, check_compatibility=False)
+            flow.wait_for(lambda: _lag(brokers, "kills") == 0, within_s=120)
+            assert flow.stop() == [0]
+        same(stored(client), reference)
+        assert client.count(COLLECTION).count == N_KEYS
+
+
+def test_kills_at_any_time_lose_nothing_in_a_local_folder(tmp_path: Path, brokers: str) -> None:
+    chance = random.Random(7)  # noqa: S311  which moments, not secrets
+    expected(brokers)
+    reference = clean_run(tmp_path / "clean", brokers)
+    points = str(tmp_path / "points")
+    environment = {"STREAM_QDRANT_PATH": points, "STREAM_KAFKA_GROUP": "folder"}
+    with deployed(tmp_path / "kills", brokers, **environment) as flow:
+        for n_workers in (1, 2, 1, 2, 1):
+            flow.start(n_workers)
+            flow.let_run(chance.uniform(1.0, 5.0))
+            flow.kill()
+        flow.start(1)
+        flow.wait_for(lambda: _lag(brokers, "folder") == 0, within_s=120)
+        assert flow.stop() == [0]
+    client = QdrantClient(path=points)
+    same(stored(client), reference)
+    client.close()
