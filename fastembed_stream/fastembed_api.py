@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastembed_stream import catalog
+from fastembed_stream.catalog import dense_text
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError, UnknownModelError
 from fastembed_stream.families.dense_text import DenseTextFamily
@@ -244,29 +245,32 @@ class TextEmbedding:
         """
         Make a model of your own known by name, for this process.
 
+        A model that ships here and is described alike stays as it is: some ship that fastembed's
+        users have to add.
+
         raises  SettingError if the name is taken
         """
+        row = Model(
+            name=model,
+            dim=dim,
+            source=sources.source,
+            model_file=model_file,
+            recipe=DenseText(
+                pooling=PoolingType(pooling).pooling,
+                normalize=normalization,
+                output=output_name or 0,
+            ),
+            other_files=tuple(additional_files or ()),
+            description=description,
+            license=license,
+            size_gb=size_in_gb,
+        )
         try:
-            catalog.find(model)
+            known = catalog.find(model)
         except UnknownModelError:
-            catalog.add(
-                Model(
-                    name=model,
-                    dim=dim,
-                    source=sources.source,
-                    model_file=model_file,
-                    recipe=DenseText(
-                        pooling=PoolingType(pooling).pooling,
-                        normalize=normalization,
-                        output=output_name or 0,
-                    ),
-                    other_files=tuple(additional_files or ()),
-                    description=description,
-                    license=license,
-                    size_gb=size_in_gb,
-                )
-            )
-        else:
+            catalog.add(row)
+            return
+        if known not in dense_text.MODELS or not _same_vectors(known, row):
             msg = f"Model {model!r} is already registered; choose another name."
             raise SettingError(msg)
 
@@ -289,6 +293,15 @@ class TextEmbedding:
 
     def _prompted(self, texts: str | Iterable[str], prompt: str) -> Iterable[str]:
         return (prompt + text for text in _listed(texts)) if self._prompts else _listed(texts)
+
+
+def _same_vectors(one: Model, other: Model) -> bool:
+    return (one.source, one.files, one.recipe, one.dim) == (
+        other.source,
+        other.files,
+        other.recipe,
+        other.dim,
+    )
 
 
 def _listed(texts: str | Iterable[str]) -> Iterable[str]:

@@ -8,7 +8,9 @@ of these is a typing error, and is refused before the first message is read.
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,8 +41,12 @@ __all__ = ["PREFIX", "Settings"]
 
 PREFIX = "STREAM_"
 
+# Kubernetes sets these in every pod beside a Service named `stream`.
+_OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)$")
+
 Names = Annotated[tuple[str, ...], NoDecode]
 Numbers = Annotated[tuple[int, ...], NoDecode]
+Options = Annotated[dict[str, str], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -49,11 +55,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     kafka_brokers: str = Field("localhost:9092", description="host:port, several with commas")
-    kafka_topics: Names = Field(description="topics to read, with commas; required")
+    kafka_topics: Names = Field(description="topics to read, with commas")
     kafka_group: str = Field(
         "fastembed-stream", description="consumer group that shows the progress to lag tools"
     )
-    kafka_options: dict[str, str] = Field(
+    kafka_options: Options = Field(
         {}, description='settings of librdkafka as JSON: {"security.protocol": "SASL_SSL"}'
     )
     kafka_start: Literal["earliest", "latest"] = Field(
@@ -74,7 +80,7 @@ class Settings(BaseSettings):
     window_records: int = Field(256, description="records of one window")
     window_tokens: int = Field(32_768, description="estimated tokens of one window")
     window_age_s: float = Field(0.2, description="seconds that the oldest record may wait")
-    batches_in_flight: int = Field(3, description="windows under way for each worker")
+    batches_in_flight: int = Field(3, description="windows that are embedded at once")
 
     model: str = Field("BAAI/bge-small-en-v1.5", description="a name of `fastembed-stream models`")
     model_folder: Path | None = Field(None, description="take the model's files from here")
@@ -119,6 +125,12 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("kafka_options", mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
+        return json.loads(value) if isinstance(value, str) else value
+
     @classmethod
     def from_environment(cls) -> Settings:
         """
@@ -130,13 +142,13 @@ class Settings(BaseSettings):
         problems = [
             f"{name} is unknown{_nearest(name, known)}"
             for name in sorted(os.environ)
-            if name.startswith(PREFIX) and name not in known
+            if name.startswith(PREFIX) and name not in known and not _OF_KUBERNETES.match(name)
         ]
         try:
             settings = cls()
         except ValidationError as error:
             problems += [
-                f"{PREFIX}{'_'.join(map(str, item['loc']))}".upper()
+                f"{PREFIX}{item['loc'][0]}".upper()
                 + (" is missing" if item["type"] == "missing" else f": {item['msg']}")
                 for item in error.errors(include_url=False)
             ]

@@ -14,6 +14,7 @@ import logging
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from fastembed_stream.errors import FastembedStreamError
 from flows.settings import Settings
 from operators import decode, drain_on_signals, embed_dense, metrics, to_points, window
 from operators.shutdown import STOP
@@ -24,7 +25,15 @@ __all__ = ["build", "flow"]
 def flow() -> Dataflow:
     """Build the flow from the environment, ready to run: signals, logs and metrics set up."""
     drain_on_signals()
-    settings = Settings.from_environment()
+    try:
+        return _configured(Settings.from_environment())
+    except FastembedStreamError as error:
+        # Whoever reads the log at night needs the sentence, not our stack.
+        msg = f"error: {error}"
+        raise SystemExit(msg) from error
+
+
+def _configured(settings: Settings) -> Dataflow:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

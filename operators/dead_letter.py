@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from filelock import BaseFileLock, FileLock
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
@@ -104,23 +105,25 @@ class DeadLetterFile(FixedPartitionedSink[Failures, None]):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        # Without it one process would see another's half-written line, and take it for a cut one.
+        self._between_processes = FileLock(f"{path}.lock", thread_local=False)
 
     @override
     def list_parts(self) -> list[str]:
+        # Called while the workers start: a bad path fails before the first message is read.
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.open("ab").close()
+        except OSError as error:
+            msg = f"Dead letters cannot be written to {self._path}: {error}. Choose another."
+            raise SettingError(msg) from error
         return shard_parts()
 
     @override
     def build_part(
         self, step_id: str, for_part: str, resume_state: None
     ) -> StatefulSinkPartition[Failures, None]:
-        with self._lock:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.touch()
-            except OSError as error:
-                msg = f"Dead letters cannot be written to {self._path}: {error}. Choose another."
-                raise SettingError(msg) from error
-        return _FilePartition(self._path, self._lock)
+        return _FilePartition(self._path, self._lock, self._between_processes)
 
     @override
     def part_fn(self, item_key: str) -> int:
@@ -130,14 +133,15 @@ class DeadLetterFile(FixedPartitionedSink[Failures, None]):
 class _FilePartition(StatefulSinkPartition[Failures, None]):
     """Opened for each write: dead letters are rare, and a rotated file is then no surprise."""
 
-    def __init__(self, path: Path, lock: threading.Lock) -> None:
+    def __init__(self, path: Path, lock: threading.Lock, between_processes: BaseFileLock) -> None:
         self._path = path
         self._lock = lock
+        self._between_processes = between_processes
 
     @override
     def write_batch(self, values: list[Failures]) -> None:
         lines = b"".join(as_line(failure) for failures in values for failure in failures)
-        with self._lock, self._path.open("a+b", buffering=0) as file:
+        with self._lock, self._between_processes, self._path.open("a+b") as file:
             if file.seek(0, os.SEEK_END) > 0:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # a crash has cut the last line

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, cast
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
@@ -20,6 +20,9 @@ __all__ = ["RESERVED", "BadRecordError", "Schema", "decode", "parse", "split"]
 
 RESERVED = "_stream"
 """Payload field in which a point keeps its version and fingerprints."""
+
+_DEEPEST = 24
+"""Levels of a payload. gRPC's messages nest 100 deep, and one JSON object takes three of them."""
 
 
 class BadRecordError(ValueError):
@@ -97,16 +100,20 @@ def parse(schema: Schema, message: Message) -> Record:
         msg = f"The value is not UTF-8: {error.reason} at byte {error.start}."
         raise BadRecordError(msg) from error
     if schema.format == "text":
-        text, payload = _checked_text(content, "The value", schema), {schema.text: content}
+        text = _checked_text(content, "The value", schema)
+        whole = {schema.text: content}
         return Record(
-            key=_message_key(message), fields={"text": text}, payload=payload, origin=message
+            key=_message_key(message), fields={"text": text}, payload=whole, origin=message
         )
     document = _object(content)
     text = _checked_text(_at(document, schema.text), f"Field {schema.text!r}", schema)
+    payload = _payload(document, schema.payload)
+    if content.count("{") + content.count("[") > _DEEPEST:
+        _check_depth(payload)
     return Record(
         key=_message_key(message) if schema.key is None else _field_key(document, schema.key),
         fields={"text": text},
-        payload=_payload(document, schema.payload),
+        payload=payload,
         origin=message,
     )
 
@@ -218,4 +225,27 @@ def _field_key(document: dict[str, Any], path: str) -> str | int:
 def _payload(document: dict[str, Any], chosen: tuple[str, ...] | None) -> dict[str, object]:
     if chosen is None:
         return document
-    return {path: _at(document, path) for path in chosen}
+    payload: dict[str, object] = {}
+    for path in chosen:
+        *outer, name = [path] if path in document else path.split(".")
+        place = payload
+        for step in outer:
+            place = cast("dict[str, object]", place.setdefault(step, {}))
+        place[name] = _at(document, path)
+    return payload
+
+
+def _check_depth(payload: dict[str, object]) -> None:
+    """Refuse what no later step could write: recovery and the store's client would end the flow."""
+    level: list[dict[str, object] | list[object]] = [payload]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    msg = f"The payload nests deeper than {_DEEPEST} levels. Flatten it, or choose payload fields."
+    raise BadRecordError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ class _Opened:
         with self._lock:
             if self._embedder is None:
                 files = locate(stage.row, folder=stage.folder, fetching=stage.fetching)
-                self.fingerprint = fingerprint(stage.row, files)
+                self.fingerprint = _fingerprint(stage, files)
                 self._embedder = open_model(
                     stage.row, folder=files, runtime=stage.runtime, max_tokens=stage.max_tokens
                 )
@@ -116,6 +117,16 @@ class DenseStage:
         msg = f"{self.row.name} gave {n_bad} of {vector.size} numbers that are NaN or infinite."
         FAILURES.labels(self.name).inc()
         return Failure.of(record.origin, self.name, FloatingPointError(msg))
+
+
+def _fingerprint(stage: DenseStage, files: Path) -> str:
+    """Tell models apart, and the same model with another limit or with prompts too."""
+    made = fingerprint(stage.row, files)
+    prompt = stage.row.passage_prompt if stage.prompted else ""
+    if stage.max_tokens is None and not prompt:
+        return made
+    told = f"{made} {stage.max_tokens} {prompt}".encode()
+    return hashlib.blake2b(told, digest_size=8).hexdigest()
 
 
 @operator

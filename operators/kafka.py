@@ -173,6 +173,7 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
 
     @override
     def list_parts(self) -> list[str]:
+        reset()  # what an earlier flow on this thread has left
         consumer = self._cluster.consumer({"group.id": self._reading.group})
         try:
             return [part for topic in self._topics for part in _partitions(consumer, topic)]
@@ -183,7 +184,6 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: int | None
     ) -> StatefulSourcePartition[Message, int]:
-        reset()  # what an earlier flow on this thread has left
         thread = threading.get_ident()
         if thread not in self._consumers or self._consumers[thread].started:
             self._consumers[thread] = _SharedConsumer(self._cluster, self._reading)
@@ -289,7 +289,10 @@ class _SharedConsumer:
         """Retention has overtaken the reader."""
         low, high = self._watermarks(topic, partition)
         gap = _Gap(where=f"{topic}/{partition}", wanted=offset or 0, low=low, high=high)
-        self._consumer.seek(TopicPartition(topic, partition, gap.jumped(self._reading.on_gap)))
+        start = TopicPartition(topic, partition, gap.jumped(self._reading.on_gap))
+        # Not by seek: librdkafka no longer reads a partition whose offset it has given up.
+        self._consumer.incremental_unassign([TopicPartition(topic, partition)])
+        self._consumer.incremental_assign([start])
 
     def _first_offset(self, topic: str, partition: int, resume: int | None) -> int:
         low, high = self._watermarks(topic, partition)
@@ -332,6 +335,7 @@ class _Partition(StatefulSourcePartition[Message, int]):
         self._records_left = reading.max_epoch_records
         self._bytes_left = reading.max_epoch_bytes
         self._finished: int | None = None
+        self._committed: int | None = None
         self._idle = False
 
     @override
@@ -371,9 +375,13 @@ class _Partition(StatefulSourcePartition[Message, int]):
 
     def _commit_finished(self) -> None:
         # Bytewax asks for the next epoch's messages only when the last epoch is committed.
-        if self._finished is not None:
+        if self._finished is None:
+            return
+        LAST_COMMIT.set_to_current_time()
+        if self._finished != self._committed:
             self._shared.commit(self._topic, self._partition, self._finished)
-            self._finished = None
+            self._committed = self._finished
+        self._finished = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,12 +417,21 @@ class KafkaSink(FixedPartitionedSink[tuple[Outgoing, ...], None]):
 
     @override
     def list_parts(self) -> list[str]:
+        # Called while the workers start; parts are built only when the first message arrives.
+        self._opened()
         return shard_parts()
 
     @override
     def build_part(
         self, step_id: str, for_part: str, resume_state: None
     ) -> StatefulSinkPartition[tuple[Outgoing, ...], None]:
+        return _SinkPartition(self._opened(), step_id)
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return shard_of(item_key)
+
+    def _opened(self) -> _Outbox:
         with self._lock:
             if self._outbox is None:
                 producer = self._cluster.producer(
@@ -425,14 +442,13 @@ class KafkaSink(FixedPartitionedSink[tuple[Outgoing, ...], None]):
                         "message.max.bytes": 64 << 20,  # the broker's limit is the one that counts
                     }
                 )
+                # By a consumer: a producer's question would make the topic, typing error or not.
+                asking = self._cluster.consumer({"group.id": "fastembed-stream"})
                 for topic in self._topics:
-                    _partitions(producer, topic)
+                    _partitions(asking, topic)
+                asking.close()
                 self._outbox = _Outbox(producer)
-        return _SinkPartition(self._outbox, step_id)
-
-    @override
-    def part_fn(self, item_key: str) -> int:
-        return shard_of(item_key)
+            return self._outbox
 
 
 class _Outbox:
@@ -503,7 +519,6 @@ class _SinkPartition(StatefulSinkPartition[tuple[Outgoing, ...], None]):
     @override
     def snapshot(self) -> None:
         self._outbox.flush()
-        LAST_COMMIT.set_to_current_time()
 
 
 def _message(message: KafkaMessage) -> Message:

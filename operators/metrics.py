@@ -43,9 +43,7 @@ IN_FLIGHT = Gauge("stream_batches_in_flight", "Batches in stages now")
 POINTS_WRITTEN = Counter("stream_points_written_total", "Points acknowledged by the vector store")
 DEAD_LETTERS = Counter("stream_dead_letters_total", "Failures written to the dead letters")
 RETRIES = Counter("stream_retries_total", "Calls repeated after an outage", ["target"])
-LAST_COMMIT = Gauge(
-    "stream_last_acknowledged_epoch_unixtime", "When all writes were last known safe"
-)
+LAST_COMMIT = Gauge("stream_last_commit_unixtime", "When the last epoch was committed")
 LAST_OFFSET = Gauge("stream_committed_offset", "Next offset after a commit", ["topic", "partition"])
 
 

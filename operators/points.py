@@ -156,8 +156,9 @@ def _point_id(record: Record, identity: Identity, namespace: uuid.UUID) -> str |
     if isinstance(key, int) and 0 <= key <= _MOST_INTEGER:
         return key
     source = identity.source or record.origin.topic
+    kind = "integer\x1f" if isinstance(key, int) else ""
     # A topic has no unit separator in its name, so no two pairs give one text.
-    return str(uuid.uuid5(namespace, f"{source}\x1f{key}"))
+    return str(uuid.uuid5(namespace, f"{source}\x1f{kind}{key}"))
 
 
 def _digest(value: str | bytes) -> str:

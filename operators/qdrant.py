@@ -7,10 +7,12 @@ replays, retries and requests that overtake each other all end in the same colle
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -22,13 +24,14 @@ from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
 from operators.decoding import RESERVED
-from operators.metrics import FAILURES, LAST_COMMIT, POINTS_WRITTEN, RETRIES
+from operators.metrics import FAILURES, POINTS_WRITTEN, RETRIES
 from operators.outages import BrokenFlowError, waited_out
 from operators.points import Point, Points
 from operators.qdrant_errors import is_refusal, is_too_large, is_transient, retry_after_s
 from operators.records import Failure, Failures
 from operators.shards import shard_of, shard_parts
 from operators.shutdown import STOP
+from operators.threads import Threads
 
 __all__ = ["Collection", "QdrantSink", "Server", "VectorSpace", "Writing"]
 
@@ -98,7 +101,9 @@ class Server:
         if self.memory:
             return QdrantClient(":memory:")
         if self.path is not None:
-            return QdrantClient(path=str(self.path), force_disable_check_same_thread=True)
+            client = QdrantClient(path=str(self.path), force_disable_check_same_thread=True)
+            atexit.register(client.close)  # its own finalizer fails once the interpreter ends
+            return client
         return QdrantClient(
             url=self.url,
             api_key=self.api_key,
@@ -204,24 +209,31 @@ class QdrantSink(FixedPartitionedSink[Points, None]):
 
     @override
     def list_parts(self) -> list[str]:
+        # Called while the workers start; parts are built only when the first point arrives.
+        self._opened()
+        if self._refused is not None:
+            self._refused.list_parts()
         return shard_parts()
 
     @override
     def build_part(
         self, step_id: str, for_part: str, resume_state: None
     ) -> StatefulSinkPartition[Points, None]:
-        with self._lock:
-            if self._store is None:
-                prepare(self._server, self._collection)
-                self._store = _Store(self._server, self._collection.name, self._writing)
         refused = (
             None if self._refused is None else self._refused.build_part(step_id, for_part, None)
         )
-        return _Partition(self._store, step_id, self._writing, refused)
+        return _Partition(self._opened(), step_id, self._writing, refused)
 
     @override
     def part_fn(self, item_key: str) -> int:
         return shard_of(item_key)
+
+    def _opened(self) -> _Store:
+        with self._lock:
+            if self._store is None:
+                prepare(self._server, self._collection)
+                self._store = _Store(self._server, self._collection.name, self._writing)
+            return self._store
 
 
 class _Partition(StatefulSinkPartition[Points, None]):
@@ -253,7 +265,6 @@ class _Partition(StatefulSinkPartition[Points, None]):
         self._collect(wait(self._sent).done)
         if self._refused is not None:
             self._refused.snapshot()
-        LAST_COMMIT.set_to_current_time()
 
     @override
     def close(self) -> None:
@@ -282,11 +293,12 @@ class _Store:
         self._client = server.client()
         self._local = server.local
         self._collection = collection
-        self._threads = ThreadPoolExecutor(writing.in_flight, thread_name_prefix="qdrant")
+        self._threads = Threads(writing.in_flight, "qdrant")
         self._retrying = Retrying(
             retry=retry_if_exception(is_transient),
             wait=_wait,
             stop=lambda _: STOP.overdue,
+            sleep=_nap,
             before_sleep=_log_retry,
             reraise=True,
         )
@@ -305,6 +317,12 @@ class _Store:
             if is_refusal(error) or is_too_large(error):
                 FAILURES.labels("qdrant").inc()
                 return (Failure.of(points[0].origin, "qdrant", error),)
+            if is_transient(error):
+                msg = (
+                    f"Qdrant has not taken {len(points)} points ({error}), and the time to drain "
+                    "is over. They are repeated on resume."
+                )
+                raise BrokenFlowError(msg) from error
             raise
         POINTS_WRITTEN.inc(len(points))
         return ()
@@ -436,7 +454,9 @@ def _differences(found: models.CollectionInfo, wanted: Collection) -> list[str]:
     for name, space in wanted.vectors.items():
         params = present.get(name)
         if params is None:
-            differences.append(f"no vector {name!r}, it has {', '.join(map(repr, present))}")
+            differences.append(
+                f"no vector {name!r}, it has {', '.join(map(repr, sorted(present)))}"
+            )
             continue
         if params.size != space.dim:
             differences.append(f"{name!r} has {params.size} dimensions, {space.model} {space.dim}")
@@ -464,6 +484,13 @@ def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = retry_after_s(error) if error else None
     return asked if asked is not None else _BACK_OFF(state)
+
+
+def _nap(seconds: float) -> None:
+    """Sleep; only for a moment once the flow should end, so that its time to drain is kept."""
+    STOP.wait(seconds)
+    if STOP.requested:
+        time.sleep(min(seconds, 0.5))
 
 
 def _log_retry(state: RetryCallState) -> None:

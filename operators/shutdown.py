@@ -67,7 +67,11 @@ STOP = Stop()
 
 
 def drain_on_signals() -> None:
-    """Let SIGTERM and SIGINT end the flow cleanly; call it where the flow is built."""
+    """
+    Let SIGTERM and SIGINT end the flow cleanly; call it where the flow is built.
+
+    The same signal for the second time ends the process at once, as if nothing caught it.
+    """
     if threading.current_thread() is not threading.main_thread():
         return  # signals belong to the main thread; a host program handles its own
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,5 +80,6 @@ def drain_on_signals() -> None:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     del frame
+    signal.signal(number, signal.SIG_DFL)
     _LOG.warning("%s: sources end, buffers flush, then exit", signal.Signals(number).name)
     STOP.request()

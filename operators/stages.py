@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -35,6 +36,7 @@ from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
 from operators.pressure import watch
 from operators.records import Batch, Batches, Failure, Split
+from operators.threads import Threads
 
 __all__ = ["OUTAGES", "Stage", "StageLimits", "StageLogic", "apply", "run_stages"]
 
@@ -61,7 +63,7 @@ class StageLimits:
     """
     How batches run.
 
-    in_flight        batches that run at once for each worker; more than one keeps the lanes full
+    in_flight        batches that run at once in a process; more than one keeps the lanes full
     batch_timeout_s  seconds after which a batch counts as hung and the flow fails
     attempts         tries in an outage before the flow fails, to be restarted from its commit
     """
@@ -139,7 +141,7 @@ class _Workshop:
         self._stages = stages
         self._limits = limits
         self._lock = threading.Lock()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
         self._retrying = Retrying(
             retry=retry_if_exception_type(OUTAGES),
             wait=wait_random_exponential(multiplier=0.5, max=30),
@@ -152,9 +154,7 @@ class _Workshop:
     def submit(self, batch: Batch) -> Future[Batch]:
         with self._lock:
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(
-                    self._limits.in_flight, thread_name_prefix="stages"
-                )
+                self._threads = Threads(self._limits.in_flight, "stages")
         return self._threads.submit(self._run, batch)
 
     def _run(self, batch: Batch) -> Batch:
@@ -180,6 +180,7 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
         self._submit = submit
         self._limits = limits
         self._flying: deque[tuple[Batch, Future[Batch]]] = deque()
+        self._first_since = time.monotonic()
         watch(self)
         for batch in unfinished:
             self._start(batch)
@@ -216,6 +217,8 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
         return tuple(batch for batch, _ in self._flying)
 
     def _start(self, batch: Batch) -> None:
+        if not self._flying:
+            self._first_since = time.monotonic()
         self._flying.append((batch, self._submit(batch)))
 
     def _landed(self) -> list[Batch]:
@@ -223,6 +226,9 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
         done: list[Batch] = []
         while self._flying and self._flying[0][1].done():
             done.append(self._land())
+        # A full step is asked only here: its source gives nothing, so no batch comes to wait for.
+        if self._flying and time.monotonic() - self._first_since > self._limits.batch_timeout_s:
+            raise self._hung(self._flying[0][0])
         return done
 
     def _land(self) -> Batch:
@@ -231,9 +237,15 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
         try:
             return future.result(timeout=self._limits.batch_timeout_s)
         except FutureTimeoutError as error:
-            msg = (
-                f"A batch of {len(batch.records)} records is not done after "
-                f"{self._limits.batch_timeout_s:.0f} s: a device or a server hangs. The flow "
-                "fails, to be restarted from its last commit."
-            )
-            raise DeviceError(msg) from error
+            if future.done():  # the stage's own time-out, which says what it waited for
+                raise
+            raise self._hung(batch) from error
+        finally:
+            self._first_since = time.monotonic()
+
+    def _hung(self, batch: Batch) -> DeviceError:
+        return DeviceError(
+            f"A batch of {len(batch.records)} records is not done after "
+            f"{self._limits.batch_timeout_s:.0f} s: a device or a server hangs. The flow "
+            "fails, to be restarted from its last commit."
+        )

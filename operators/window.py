@@ -54,9 +54,9 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 def estimated_tokens(record: Record) -> int:
-    """Guess a record's tokens by its text: four characters each, and two special ones."""
-    text = record.fields.get("text", "")
-    return len(text) // _CHARS_PER_TOKEN + _SPECIAL_TOKENS
+    """Guess a record's tokens by its texts: four characters each, and two special ones."""
+    n_chars = sum(len(value) for value in record.fields.values() if isinstance(value, str))
+    return n_chars // _CHARS_PER_TOKEN + _SPECIAL_TOKENS
 
 
 def _now() -> datetime:

@@ -39,8 +39,11 @@ def find(name: str) -> Model:
     row = _ROWS.get(name.lower())
     if row is not None:
         return row
-    near = difflib.get_close_matches(name.lower(), _ROWS, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(repr(_ROWS[key].name) for key in near)}?" if near else ""
+    # Many know a model without its organization.
+    spellings = {key.rpartition("/")[2]: key for key in _ROWS} | {key: key for key in _ROWS}
+    close = difflib.get_close_matches(name.lower(), spellings, n=3, cutoff=0.6)
+    near = dict.fromkeys(_ROWS[spellings[spelling]].name for spelling in close)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     msg = f"No model named {name!r}.{hint} catalog.names() lists all."
     raise UnknownModelError(msg)
 

@@ -130,18 +130,16 @@ def deployed(folder: Path, brokers: str, **environment: str) -> Iterator[Deploym
         deployment.kill()
 
 
-def documents(n: int, *, version: int = 0, of: int | None = None) -> list[tuple[bytes, bytes]]:
+def documents(n: int, *, of: int | None = None) -> list[tuple[bytes, bytes]]:
     """
-    Make messages: `n` writes over `of` keys, so that later ones replace earlier ones.
+    Make messages, of every second key one only: a lost one is missed.
 
-    version  makes the texts of one call unlike those of another
+    of  the other half are writes over that many keys, so that a stale one shows
     """
     messages = []
     for number in range(n):
-        key = f"document-{number % (of or n)}"
-        text = f"Edition {version} of sentence {number}: {_WORDS[number % len(_WORDS)]} " * (
-            1 + number % 7
-        )
+        key = f"edited-{number % of}" if of and number % 2 else f"written-once-{number}"
+        text = f"Sentence {number}: {_WORDS[number % len(_WORDS)]} " * (1 + number % 7)
         messages.append((key.encode(), json.dumps({"text": text, "number": number}).encode()))
     return messages
 
@@ -162,7 +160,7 @@ def stored(client: QdrantClient) -> dict[str, dict[str, object]]:
     points: list[models.Record] = []
     offset: models.ExtendedPointId | None = None
     while True:
-        page, offset = client.scroll(  # type: ignore[assignment]  # one of two names of one union
+        page, offset = client.scroll(
             COLLECTION, limit=500, offset=offset, with_vectors=True, with_payload=True
         )
         points += page

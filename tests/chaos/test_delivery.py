@@ -21,13 +21,14 @@ from tests.servers import RunningQdrant, running_qdrant
 if TYPE_CHECKING:
     from pathlib import Path
 
-N_WRITES = 2_400
-N_KEYS = 800
+N_WRITES = 1_800
+N_EDITED = 300
+N_KEYS = N_WRITES // 2 + N_EDITED
 
 
 def expected(brokers: str) -> None:
-    """Write the topic in two editions, so that two thirds of all writes replace an older one."""
-    produce(brokers, TOPIC, documents(N_WRITES, of=N_KEYS))
+    """Write the topic in two editions, half of all keys once and the others three times."""
+    produce(brokers, TOPIC, documents(N_WRITES, of=2 * N_EDITED))
 
 
 def same(left: dict[str, dict[str, object]], right: dict[str, dict[str, object]]) -> None:
@@ -111,7 +112,7 @@ def test_kills_at_any_time_lose_nothing_in_a_local_folder(tmp_path: Path, broker
     with deployed(tmp_path / "kills", brokers, **environment) as flow:
         for n_workers in (1, 2, 1, 2, 1):
             flow.start(n_workers)
-            flow.let_run(chance.uniform(1.0, 5.0))
+            flow.let_run(chance.uniform(2.0, 5.5))
             flow.kill()
         flow.start(1)
         flow.wait_for(lambda: _lag(brokers, "folder") == 0, within_s=120)

@@ -32,7 +32,9 @@ ODD_TEXTS = (
     "punctuation!?.,;:-—'\"()[]{}<>|\\/@#$%^&*_+=~`",
     "ÀÉÎÕÜ ß Ł ø İ ﬁ Ⅷ ½",
 )
-MIXED_LENGTHS = tuple("the stream of text is a vector " * n + f"number {n}" for n in range(0, 40, 3))
+MIXED_LENGTHS = tuple(
+    f"{number} times " + "the stream of text is a vector " * number for number in range(0, 40, 6)
+)
 
 texts = st.one_of(
     st.sampled_from(ODD_TEXTS),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -25,19 +23,9 @@ def long_texts(draw: st.DrawFn) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-
-
-_KEPT: dict[int, Tokens] = {}
-
-
-@pytest.fixture(autouse=True)
-def _keep(folder: Path) -> None:
-    """Open the tokenizers for the laws, which cannot take a fixture for each example."""
-    for limit in (4, 16, 48):
-        if limit not in _KEPT:
-            _KEPT[limit] = Tokens.open(folder, row(folder), max_tokens=limit)
+def by_limit(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Tokens]:
+    folder = write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    return {n: Tokens.open(folder, row(folder), max_tokens=n) for n in (4, 16, 48)}
 
 
 def equals_the_whole(tokens: Tokens, text: str) -> None:
@@ -51,13 +39,17 @@ def equals_the_whole(tokens: Tokens, text: str) -> None:
 @example(" " * 5000 + "stream", 4)
 @example("stream " + "x" * 5000 + " of", 4)
 @example("中" * 3000, 16)
-def test_a_very_long_text_gives_the_ids_of_the_whole(text: str, limit: int) -> None:
-    equals_the_whole(_KEPT[limit], text)
+def test_a_very_long_text_gives_the_ids_of_the_whole(
+    by_limit: dict[int, Tokens], text: str, limit: int
+) -> None:
+    equals_the_whole(by_limit[limit], text)
 
 
 @given(st.lists(long_texts(), max_size=4))
-def test_long_and_short_texts_keep_their_places(several: list[str]) -> None:
-    tokens = _KEPT[4]
+def test_long_and_short_texts_keep_their_places(
+    by_limit: dict[int, Tokens], several: list[str]
+) -> None:
+    tokens = by_limit[4]
     mixed = [part for text in several for part in (text, text[:9])]
     assert [ids.tolist() for ids in tokens.read(mixed).ids] == [
         tokens._tokenizer.encode(text).ids for text in mixed
@@ -65,16 +57,21 @@ def test_long_and_short_texts_keep_their_places(several: list[str]) -> None:
 
 
 @given(long_texts())
-def test_a_text_is_counted_as_cut_if_and_only_if_it_is(text: str) -> None:
-    tokens = _KEPT[16]
+def test_a_text_is_counted_as_cut_if_and_only_if_it_is(
+    by_limit: dict[int, Tokens], text: str
+) -> None:
+    tokens = by_limit[16]
     reading = tokens.read([text])
     lost = sum(len(part.ids) - 2 for part in tokens._tokenizer.encode(text).overflowing)
     assert reading.truncated_rows == int(lost > 0)
     assert min(lost, tokens.limit) <= reading.truncated_tokens <= lost
 
 
-def test_a_megabyte_costs_no_more_than_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens, n_chars = _KEPT[48], []
+def test_a_megabyte_costs_no_more_than_pages(
+    by_limit: dict[int, Tokens], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = by_limit[48]
+    n_chars: list[int] = []
     encode = tokens._tokenizer.encode_batch_fast
 
     class Counting:

@@ -26,6 +26,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
+@pytest.fixture(scope="module")
+def tokens(folder: Path) -> Tokens:
+    return opened(folder)
+
+
 def opened(folder: Path, **changes: Any) -> Tokens:
     max_tokens = changes.pop("max_tokens", None)
     return Tokens.open(folder, row(folder, **changes), max_tokens=max_tokens)
@@ -33,17 +38,16 @@ def opened(folder: Path, **changes: Any) -> Tokens:
 
 def ids_of(tokens: Tokens, text: str) -> list[int]:
     [ids] = tokens.read([text]).ids
-    return ids.tolist()
+    return list(ids.tolist())
 
 
-def test_a_text_becomes_the_ids_of_its_words_between_the_special_tokens(folder: Path) -> None:
+def test_a_text_becomes_the_ids_of_its_words_between_the_special_tokens(tokens: Tokens) -> None:
     words = ["[CLS]", "the", "stream", "of", "x", "##y", "[SEP]"]
-    assert ids_of(opened(folder), "The stream of XY") == [VOCABULARY[word] for word in words]
+    assert ids_of(tokens, "The stream of XY") == [VOCABULARY[word] for word in words]
 
 
 @given(st.lists(texts, max_size=8))
-def test_a_row_is_read_the_same_alone_and_among_others(several: list[str]) -> None:
-    tokens = _shared()
+def test_a_row_is_read_the_same_alone_and_among_others(tokens: Tokens, several: list[str]) -> None:
     reading = tokens.read(several)
     assert reading.n_rows == len(several)
     assert reading.lengths.tolist() == [len(ids) for ids in reading.ids]
@@ -51,20 +55,6 @@ def test_a_row_is_read_the_same_alone_and_among_others(several: list[str]) -> No
         assert ids.tolist() == ids_of(tokens, text)
         assert ids.dtype == np.int64
         assert len(ids) <= tokens.limit
-
-
-_KEPT: list[Tokens] = []
-
-
-@pytest.fixture(autouse=True)
-def _keep(folder: Path) -> None:
-    """Open one tokenizer for the laws, which cannot take a fixture for each example."""
-    if not _KEPT:
-        _KEPT.append(opened(folder))
-
-
-def _shared() -> Tokens:
-    return _KEPT[0]
 
 
 @pytest.mark.parametrize(
@@ -267,8 +257,8 @@ def test_special_tokens_of_the_map_are_one_token_each(tmp_path: Path) -> None:
     ]
 
 
-def test_the_name_of_a_special_token_in_a_text_is_that_token(folder: Path) -> None:
-    assert ids_of(opened(folder), "a [PAD] [MASK]")[1:-1] == [
+def test_the_name_of_a_special_token_in_a_text_is_that_token(tokens: Tokens) -> None:
+    assert ids_of(tokens, "a [PAD] [MASK]")[1:-1] == [
         VOCABULARY[word] for word in ("a", "[PAD]", "[MASK]")
     ]
 

@@ -127,9 +127,7 @@ def graph(toy: Toy) -> Any:
         inputs.append(helper.make_tensor_value_info("task_id", TensorProto.INT64, []))
     kind = TensorProto.FLOAT16 if toy.half else TensorProto.FLOAT
     outputs = [helper.make_tensor_value_info("last_hidden_state", kind, [*shape, DIM])]
-    outputs += [
-        helper.make_tensor_value_info(name, kind, ["batch", DIM]) for name, _ in toy.pooled
-    ]
+    outputs += [helper.make_tensor_value_info(name, kind, ["batch", DIM]) for name, _ in toy.pooled]
     body = helper.make_graph(
         _nodes(toy),
         "toy",
@@ -150,14 +148,14 @@ def _weights(toy: Toy) -> dict[str, NDArray[Any]]:
         "mix": (random.normal(size=(DIM, DIM)) / 4).astype(np.float32),
         "tasks": random.normal(size=(5, DIM)).astype(np.float32),
         "waves": np.linspace(0.1, 1.5, DIM, dtype=np.float32),
-        "one": np.float32([1]),
-        "along": np.int64([1]),
-        "last": np.int64(-1),
-        "zeroth": np.int64(0),
-        "axis": np.int64(1),
-        "deep": np.int64([2]),
-        "nan": np.float32([np.nan]),
-        "nan_id": np.int64([VOCABULARY[toy.nan_word] if toy.nan_word else -1]),
+        "one": np.array([1], dtype=np.float32),
+        "along": np.array([1], dtype=np.int64),
+        "last": np.array(-1, dtype=np.int64),
+        "zeroth": np.array(0, dtype=np.int64),
+        "axis": np.array(1, dtype=np.int64),
+        "deep": np.array([2], dtype=np.int64),
+        "nan": np.array([np.nan], dtype=np.float32),
+        "nan_id": np.array([VOCABULARY[toy.nan_word] if toy.nan_word else -1], dtype=np.int64),
     }
 
 

@@ -1,4 +1,4 @@
-"""What parses is a record, what does not is a failure that says why, and neither harms the other."""
+"""What parses is a record, what does not a failure that says why; neither harms the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from fastembed_stream import SettingError
 from operators import Batch, Failures, Message, Schema, decode
 from operators.decoding import BadRecordError, parse
 from operators.metrics import FAILURES, RECORDS_READ
-from tests.operators.things import EntryPoint, Kept, Lists, document, failed, message, numbers, on_workers
+from tests.operators.things import (
+    EntryPoint,
+    Kept,
+    Lists,
+    document,
+    failed,
+    message,
+    numbers,
+    on_workers,
+)
 
 GOOD = b'{"text": "hello", "id": 7, "meta": {"title": "T", "tags": ["a"]}}'
 
@@ -56,6 +65,11 @@ def test_dots_lead_into_nested_objects_and_a_name_with_dots_wins() -> None:
     assert parse(Schema(text="a.b"), both).fields["text"] == "flat"
 
 
+def test_a_payload_may_be_as_deep_as_every_store_can_write() -> None:
+    assert parse(Schema(), message(NESTED % b"1")).payload["text"] == "a"
+    assert parse(Schema(payload=("text",)), message(NESTED % b"[]")).payload == {"text": "a"}
+
+
 def test_the_payload_is_what_was_chosen_or_the_whole_object() -> None:
     assert parse(Schema(), message(GOOD)).payload == json.loads(GOOD)
     chosen = parse(Schema(payload=("id", "meta.title")), message(GOOD)).payload
@@ -76,14 +90,16 @@ def test_plain_text_is_both_text_and_payload() -> None:
     assert record.payload == {"body": "grüß"}
 
 
+NESTED = b'{"text": "a", "n": ' + b"[" * 23 + b"%s" + b"]" * 23 + b"}"
 BAD = {
     "null": (message(None), Schema(), "value is null (a tombstone)"),
     "not UTF-8": (message(b'{"text": "\xff"}'), Schema(), "not UTF-8: invalid start byte at byte"),
     "not JSON": (message(b"text=hello"), Schema(), "not JSON: Expecting value"),
-    "cut off": (message(b'{"text": "hel'), Schema(), "It starts with '{\"text\": \"hel'"),
+    "cut off": (message(b'{"text": "hel'), Schema(), 'It starts with \'{"text": "hel\''),
     "NaN": (message(b'{"text": "a", "n": NaN}'), Schema(), "NaN is not JSON"),
     "infinity": (message(b'{"text": "a", "n": -Infinity}'), Schema(), "-Infinity is not JSON"),
     "deep": (message(b"[" * 100_000), Schema(), "not JSON: maximum recursion depth"),
+    "nested": (message(NESTED % b"[]"), Schema(), "nests deeper than 24 levels. Flatten it"),
     "array": (message(b"[1, 2]"), Schema(), "is a JSON list; expected an object"),
     "string": (message(b'"hello"'), Schema(), "is a JSON str; expected an object"),
     "missing text": (message(b'{"t": 1, "u": 2}'), Schema(), "'text' is missing; the object has t"),
@@ -94,7 +110,7 @@ BAD = {
     "empty": (message(b'{"text": ""}'), Schema(), "Field 'text' is empty"),
     "blank": (message(b'{"text": " \\n"}'), Schema(), "Field 'text' is empty"),
     "blank text": (message(b" \n"), Schema(format="text"), "The value is empty"),
-    "long": (message(b'{"text": "12345"}'), Schema(max_text_bytes=4), "5 bytes, more than max_text"),
+    "long": (message(b'{"text": "12345"}'), Schema(max_text_bytes=4), "5 bytes, more than max"),
     "long UTF-8": (message('{"text": "éé"}'.encode()), Schema(max_text_bytes=3), "has 4 bytes"),
     "half a pair": (message(b'{"text": "a\\ud83d"}'), Schema(), "half a surrogate pair at 1"),
     "reserved": (message(b'{"text": "a", "_stream": 1}'), Schema(), "'_stream' is reserved"),
@@ -152,7 +168,8 @@ def test_messages_and_failures_are_counted() -> None:
     flow = Dataflow("counting")
     messages = [document(0), message(None), document(1)]
     records = decode("decode", op.input("in", flow, Lists({"all": messages})), schema=Schema())
-    op.output("oks", records.oks, Kept())
+    kept: Kept[Batch] = Kept()
+    op.output("oks", records.oks, kept)
     on_workers(0)(flow)
     assert RECORDS_READ._value.get() - read == 3
     assert FAILURES.labels("decode")._value.get() - bad == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import bytewax.operators as op
 import pytest
@@ -155,7 +156,7 @@ def test_tokens_are_guessed_by_the_length_of_the_text() -> None:
 @pytest.mark.parametrize("name", ["max_records", "max_tokens", "max_age_s"])
 def test_limits_are_positive(name: str) -> None:
     with pytest.raises(SettingError, match=f"{name}=0"):
-        WindowLimits(**{name: 0})  # type: ignore[arg-type]  # wrong on purpose
+        WindowLimits(**{name: 0})
 
 
 EVENTS = st.lists(st.lists(st.integers(1, 12), max_size=5) | st.floats(0, 2), max_size=12)
@@ -224,7 +225,7 @@ def test_a_window_closes_by_age_while_its_source_is_silent(entry_point: EntryPoi
 
 
 def test_an_aborted_window_repeats_and_loses_nothing(recovery_config: RecoveryConfig) -> None:
-    items = [("k", batch(0)), ("k", batch(1)), TestingSource.ABORT(), ("k", batch(2))]
+    items: list[Any] = [("k", batch(0)), ("k", batch(1)), TestingSource.ABORT(), ("k", batch(2))]
     limits = WindowLimits(max_records=10, max_age_s=LONG)
     flow, first = windowed(TestingSource(items), limits)
     on_workers(0)(flow, epoch_interval=NO_TIME, recovery_config=recovery_config)

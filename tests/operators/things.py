@@ -47,9 +47,9 @@ def on_workers(n_workers: int) -> EntryPoint:
     ) -> None:
         how = {"epoch_interval": epoch_interval, "recovery_config": recovery_config}
         if n_workers == 0:
-            run_main(flow, **how)
+            run_main(flow, **how)  # type: ignore[no-untyped-call]  # Bytewax has no types here
         else:
-            cluster_main(flow, [], 0, worker_count_per_proc=n_workers, **how)
+            cluster_main(flow, [], 0, worker_count_per_proc=n_workers, **how)  # type: ignore[no-untyped-call]  # Bytewax has no types here
 
     return run
 
@@ -57,8 +57,8 @@ def on_workers(n_workers: int) -> EntryPoint:
 def store(folder: Path) -> RecoveryConfig:
     """Make a recovery store of two partitions."""
     folder.mkdir()
-    init_db_dir(folder, 2)
-    return RecoveryConfig(str(folder), timedelta(0))
+    init_db_dir(folder, 2)  # type: ignore[no-untyped-call]  # Bytewax has no types here
+    return RecoveryConfig(str(folder), timedelta(0))  # type: ignore[no-untyped-call]  # Bytewax has no types here
 
 
 def message(value: bytes | None = b"{}", **told: Any) -> Message:

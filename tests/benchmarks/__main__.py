@@ -1,0 +1,35 @@
+"""Run benchmarks by name, all without one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from rich.console import Console
+
+from tests.benchmarks import dense, flow, memory, plumbing
+
+BENCHMARKS = {
+    "dense": dense.run,
+    "dense-memory": memory.dense,
+    "flow": flow.run,
+    "flow-memory": memory.flow,
+    "plumbing": plumbing.run,
+}
+
+
+def main(names: list[str]) -> int:
+    """Run what is named and print its table."""
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        sys.stderr.write(f"No benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}.\n")
+        return 2
+    logging.basicConfig(level=logging.ERROR)
+    console = Console(width=110)
+    for name in names or BENCHMARKS:
+        console.print(BENCHMARKS[name]())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

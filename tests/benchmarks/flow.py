@@ -1,0 +1,102 @@
+"""The whole flow, from a broker's topic into Qdrant in memory, against the engine alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.testing import run_main
+from rich.table import Table
+
+from fastembed_stream import open_model
+from flows.local_broker import create_topic, produce, running_broker
+from operators import (
+    Cluster,
+    Collection,
+    DeadLetterFile,
+    DenseStage,
+    Identity,
+    KafkaSource,
+    QdrantSink,
+    Reading,
+    Schema,
+    Server,
+    VectorSpace,
+    WindowLimits,
+    decode,
+    embed_dense,
+    to_points,
+    window,
+)
+from tests.benchmarks.material import MODEL, corpus, in_turn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["run"]
+
+_N_TEXTS = 1_024
+_WINDOW = 256
+_ROUNDS = 5
+_TOPIC = "texts"
+
+
+def run() -> Table:
+    """Measure, and print the ratio of medians."""
+    import tempfile
+    from pathlib import Path
+
+    texts = corpus(_N_TEXTS)
+    embedder = open_model(MODEL)
+    stage = DenseStage(model=MODEL)
+    fingerprint = stage.open()
+    embedder.warm_up()
+    numbers = itertools.count()
+    with running_broker() as brokers, tempfile.TemporaryDirectory() as folder:
+        create_topic(brokers, _TOPIC, 1)
+        messages = (
+            (str(number).encode(), json.dumps({"text": text}).encode())
+            for number, text in enumerate(texts.texts)
+        )
+        produce(brokers, _TOPIC, messages)
+
+        def whole_flow() -> None:
+            space = VectorSpace(dim=384, model=MODEL, fingerprint=fingerprint)
+            collection = Collection(name=f"round-{next(numbers)}", vectors={"dense": space})
+            flow = _flow(brokers, stage, collection, Path(folder) / "dead_letters.jsonl")
+            run_main(flow, epoch_interval=timedelta(seconds=1))  # type: ignore[no-untyped-call]  # Bytewax leaves it bare
+            stored = Server(memory=True).client().count(collection.name).count
+            assert stored == len(texts.texts), stored
+
+        timings = in_turn(
+            {
+                "Kafka -> Qdrant in memory": whole_flow,
+                "engine alone, same windows": lambda: list(
+                    embedder.stream(texts.texts, window=_WINDOW)
+                ),
+            },
+            rounds=_ROUNDS,
+        )
+    alone = timings["engine alone, same windows"].median
+    table = Table("", "docs/s", "rounds", "of engine", title=f"Whole flow: {texts.describe()}")
+    for name, timing in timings.items():
+        rate = len(texts.texts) / timing.median
+        table.add_row(name, f"{rate:.0f}", timing.spread(), f"{alone / timing.median:.2f}")
+    return table
+
+
+def _flow(brokers: str, stage: DenseStage, collection: Collection, dead: Path) -> Dataflow:
+    flow = Dataflow("benchmark")
+    source = KafkaSource(Cluster(brokers=brokers), [_TOPIC], Reading(tail=False, max_batch=_WINDOW))
+    records = decode("decode", op.input("kafka", flow, source), schema=Schema())
+    windows = window("window", records.oks, limits=WindowLimits(max_records=_WINDOW))
+    embedded = embed_dense("embed", windows, stage=stage)
+    points = to_points("points", embedded.oks, identity=Identity(collection=collection.name))
+    op.output("qdrant", points.oks, QdrantSink(Server(memory=True), collection))
+    failures = op.merge("failures", records.errs, embedded.errs, points.errs)
+    op.output("dead_letters", failures, DeadLetterFile(dead))
+    return flow

@@ -1,0 +1,177 @@
+"""Every model by name: what ships, what a misspelt name gets, and the user's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastembed_stream import catalog, open_model
+from fastembed_stream.errors import SettingError, UnknownModelError
+from fastembed_stream.model import (
+    DenseText,
+    HubRepository,
+    InstalledPackage,
+    LocalFolder,
+    Model,
+    StaticText,
+)
+from fastembed_stream.pooling import POOLS
+from tests.fastembed_stream.examples import PACKAGED, ROOT
+from tests.fastembed_stream.tiny_models import DIM, row, write
+
+FACTS = ROOT / "../shared/facts/models.json"
+
+
+@pytest.fixture(autouse=True)
+def own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a catalog of its own."""
+    monkeypatch.setattr(catalog, "_ROWS", dict(catalog._ROWS))
+
+
+def facts() -> list[dict[str, Any]]:
+    """Read what is known of the oracle's dense text models; nothing where the file is not here."""
+    if not FACTS.is_file():
+        return []
+    rows = json.loads(FACTS.read_text(encoding="utf-8"))
+    return [row for row in rows if row["family"] == "dense-text"]
+
+
+def test_all_dense_text_models_ship_under_names_of_their_own() -> None:
+    names = [name.lower() for name in catalog.names()]
+    assert len(names) == len(set(names)) == 42 + 1
+    assert PACKAGED in catalog.names()
+
+
+def test_every_row_that_ships_is_one_that_can_be_opened() -> None:
+    for model in catalog.models():
+        assert model.model_file.endswith((".onnx", ".safetensors"))
+        assert isinstance(model.recipe, StaticText) == model.model_file.endswith(".safetensors")
+        assert isinstance(model.recipe, StaticText) or model.recipe.pooling in POOLS
+        assert isinstance(model.source, HubRepository | InstalledPackage)
+        assert model.license
+        assert 0 < model.size_gb < 10
+
+
+@pytest.mark.skipif(not facts(), reason="the facts about the oracle's models are not here")
+def test_as_many_rows_ship_as_there_are_facts() -> None:
+    assert {known["name"] for known in facts()} | {PACKAGED} == set(catalog.names())
+    assert len(facts()) == 42
+
+
+@pytest.mark.parametrize("known", facts(), ids=lambda known: str(known["name"]))
+def test_a_row_equals_what_is_known_of_the_oracles(known: dict[str, Any]) -> None:
+    model = catalog.find(known["name"])
+    assert model.source == HubRepository(repo=known["hf"])
+    assert {
+        "name": model.name,
+        "dim": model.dim,
+        "max_tokens": model.max_tokens,
+        "license": model.license,
+        "size_gb": model.size_gb,
+        "model_file": model.model_file,
+        "additional_files": list(model.other_files),
+        "query_prompt": model.query_prompt,
+        "passage_prompt": model.passage_prompt,
+    } == {key: known[key] for key in known.keys() & _FACTS_OF_ALL}
+    assert known["url"] is None
+    match model.recipe:
+        case StaticText():
+            assert "static" in known["kind"]
+        case DenseText() as recipe:
+            assert recipe.pooling == known["pooling"]
+            assert recipe.normalize == known["normalize"]
+            assert recipe.output == known.get("output", known.get("output_index", 0))
+            assert recipe.pad_to_max_tokens == (known.get("padding") == "max_length")
+            assert recipe.task_input == known.get("task_input")
+            assert dict(recipe.tasks) == known.get("tasks", {})
+
+
+_FACTS_OF_ALL = {
+    "name",
+    "dim",
+    "max_tokens",
+    "license",
+    "size_gb",
+    "model_file",
+    "additional_files",
+    "query_prompt",
+    "passage_prompt",
+}
+
+
+def test_a_name_is_found_whatever_its_case() -> None:
+    assert catalog.find("QDRANT/CLIP-vit-b-32-TEXT").name == "Qdrant/clip-ViT-B-32-text"
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("BAAI/bge-smal-en", "'BAAI/bge-small-en'"),
+        ("all-MiniLM-L6-v2", "'sentence-transformers/all-MiniLM-L6-v2'"),
+        ("Qwen/Qwen3-Embeding-0.6B", "'Qwen/Qwen3-Embedding-0.6B'"),
+    ],
+)
+def test_a_misspelt_name_is_an_error_with_the_name_that_was_meant(
+    misspelt: str, meant: str
+) -> None:
+    with pytest.raises(UnknownModelError, match=rf"No model named '{misspelt}'.*") as error:
+        catalog.find(misspelt)
+    assert f"Did you mean {meant}" in str(error.value)
+    assert "catalog.names() lists all" in str(error.value)
+
+
+def test_a_name_like_no_other_gets_no_suggestion() -> None:
+    with pytest.raises(UnknownModelError) as error:
+        catalog.find("zzz")
+    assert "Did you mean" not in str(error.value)
+
+
+def test_a_row_of_the_users_own_is_found_and_opens(tmp_path: Path) -> None:
+    model = row(write(tmp_path), name="Tests/Own")
+    catalog.add(model)
+    assert catalog.find("tests/own") is model
+    assert catalog.models()[-1] is model
+    [vector] = open_model("tests/OWN")(["a text"])
+    assert vector.shape == (DIM,)
+
+
+def test_the_same_row_twice_changes_nothing_and_another_of_its_name_is_refused(
+    tmp_path: Path,
+) -> None:
+    catalog.add(row(tmp_path, name="tests/own"))
+    catalog.add(row(tmp_path, name="tests/own"))
+    n_rows = len(catalog.models())
+    with pytest.raises(SettingError, match=r"'Tests/OWN' is already registered; choose another"):
+        catalog.add(row(tmp_path, name="Tests/OWN", dim=3))
+    assert len(catalog.models()) == n_rows
+
+
+def test_a_shipped_name_is_not_taken_over(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="already registered"):
+        catalog.add(row(tmp_path, name="baai/bge-small-en"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"name": " "}, "empty one"), ({"dim": 0}, "`dim`"), ({"max_tokens": 0}, "`max_tokens`")],
+)
+def test_a_row_that_cannot_be_right_is_refused_at_birth(changes: dict[str, Any], said: str) -> None:
+    values: dict[str, Any] = {
+        "name": "tests/own",
+        "dim": 4,
+        "source": LocalFolder(path=Path()),
+        "model_file": "model.onnx",
+        "recipe": StaticText(),
+    }
+    with pytest.raises(SettingError, match=said):
+        Model(**(values | changes))
+
+
+def test_a_recipe_whose_task_has_no_number_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"'query' is not one of \['passage'\]"):
+        DenseText(pooling="mean", normalize=True, tasks=(("passage", 0),), query_task="query")
+    with pytest.raises(SettingError, match=r"'task_id' needs `tasks` and a `passage_task`"):
+        DenseText(pooling="mean", normalize=True, task_input="task_id")

@@ -1,0 +1,116 @@
+"""A model opens by name or by row, with the session, the limit and the device that were asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastembed_stream import embedder as embedder_module
+from fastembed_stream import open_model, opening
+from fastembed_stream.embedder import Embedder
+from fastembed_stream.errors import ModelFilesError, UnknownModelError
+from fastembed_stream.families.dense_text import DenseTextFamily
+from fastembed_stream.families.static_text import StaticTextEmbedder
+from fastembed_stream.model import StaticText
+from fastembed_stream.session import Runtime, Session, open_session
+from tests.fastembed_stream.examples import PACKAGED, packaged_model
+from tests.fastembed_stream.tiny_models import DIM, row, write, write_static
+
+ON_CPU = Runtime(device="cpu", threads=1, token_budget=64)
+
+
+def family(embed: object) -> DenseTextFamily:
+    assert isinstance(embed, Embedder)
+    assert isinstance(embed.family, DenseTextFamily)
+    return embed.family
+
+
+def test_a_model_opens_by_name_with_the_files_of_a_folder() -> None:
+    embed = open_model(PACKAGED, folder=packaged_model(), runtime=ON_CPU)
+    [vector] = embed(["A stream of text"])
+    assert vector.shape == (384,)
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+
+
+def test_texts_of_like_meaning_are_near_each_other() -> None:
+    embed = open_model(PACKAGED, folder=packaged_model(), runtime=ON_CPU)
+    texts = ["A cat sleeps on the sofa", "The kitten naps on a couch", "Interest rates rose again"]
+    cat, kitten, rates = embed(texts)
+    assert cat @ kitten > 0.5
+    assert cat @ rates < 0.3
+
+
+def test_an_unknown_name_is_refused_before_any_file_is_looked_for() -> None:
+    with pytest.raises(UnknownModelError):
+        open_model("no/such-model")
+
+
+def test_a_folder_without_the_graph_is_an_error_that_names_it(tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(ModelFilesError, match=r"needs 'onnx/model\.onnx'"):
+        open_model(row(tmp_path, model_file="onnx/model.onnx"))
+
+
+def test_a_recipe_of_every_kind_opens_as_its_family(tmp_path: Path) -> None:
+    dense = open_model(row(write(tmp_path / "dense")), runtime=ON_CPU)
+    folder = write_static(tmp_path / "static")
+    static = open_model(row(folder, StaticText(), model_file="model.safetensors"))
+    assert isinstance(dense, Embedder)
+    assert isinstance(static, StaticTextEmbedder)
+    assert dense(["a"])[0].shape == static(["a"])[0].shape == (DIM,)
+
+
+def test_the_limit_that_is_asked_for_holds(tmp_path: Path) -> None:
+    embed = open_model(row(write(tmp_path)), runtime=ON_CPU, max_tokens=5)
+    assert family(embed).tokens.limit == 5
+    embed(["the stream of text", "the"])
+    assert isinstance(embed, Embedder)
+    assert embed.counts.truncated_rows == 1
+    assert embed.counts.tokens == 5 + 3
+
+
+def test_a_worker_takes_one_device_round_robin_and_no_worker_takes_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+    ordinary = open_session
+
+    def noted(graph: Path, runtime: Runtime, *, device_id: int | None = None) -> Session:
+        asked.append(device_id)
+        return ordinary(graph, runtime, device_id=device_id)
+
+    monkeypatch.setattr(opening, "open_session", noted)
+    model = row(write(tmp_path))
+    several = Runtime(device="cpu", threads=1, device_ids=(4, 7))
+    for slot in (0, 1, 2, 5):
+        open_model(model, runtime=several, slot=slot)
+    assert asked == [4, 7, 4, 7]
+    asked.clear()
+    open_model(model, runtime=several)
+    assert asked == [4, 7]
+    asked.clear()
+    open_model(model, runtime=ON_CPU, slot=3)
+    assert asked == [None]
+
+
+def test_models_opened_alike_share_their_session(tmp_path: Path) -> None:
+    model = row(write(tmp_path))
+    first, second = (open_model(model, runtime=ON_CPU) for _ in range(2))
+    assert isinstance(first, Embedder)
+    assert isinstance(second, Embedder)
+    assert first.sessions == second.sessions
+
+
+def test_the_budget_of_the_runtime_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> int:
+        pytest.fail("a budget that is given was measured")
+
+    monkeypatch.setattr(embedder_module, "best_budget", never)
+    embed = open_model(row(write(tmp_path)), runtime=ON_CPU)
+    embed(["the stream of text"] * 4000)
+    assert embed.warm_up() == 64

@@ -1,0 +1,203 @@
+"""A setting is read, or all that is wrong with the settings is said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from fastembed_stream import Fetching, Runtime, SettingError
+from flows.settings import PREFIX, Settings
+from operators import (
+    Cluster,
+    DeadLetterFile,
+    DeadLetterTopic,
+    Identity,
+    QdrantSink,
+    Schema,
+    Server,
+    StageLimits,
+    WindowLimits,
+)
+
+MODEL = "fastembed-stream/all-MiniLM-L6-v2-int8"
+
+# Every setting by another value than its default: as the environment has it, and as it is read.
+ALL: dict[str, tuple[str, object]] = {
+    "kafka_brokers": ("a:1,b:2", "a:1,b:2"),
+    "kafka_topics": ("docs, more,", ("docs", "more")),
+    "kafka_group": ("mine", "mine"),
+    "kafka_options": ('{"security.protocol": "SSL"}', {"security.protocol": "SSL"}),
+    "kafka_start": ("latest", "latest"),
+    "kafka_on_gap": ("continue", "continue"),
+    "max_epoch_records": ("7", 7),
+    "max_epoch_bytes": ("8", 8),
+    "format": ("text", "text"),
+    "key_field": ("id", "id"),
+    "text_field": ("a.b", "a.b"),
+    "payload_fields": ("id,meta.title", ("id", "meta.title")),
+    "max_text_bytes": ("9", 9),
+    "window_records": ("10", 10),
+    "window_tokens": ("11", 11),
+    "window_age_s": ("0.5", 0.5),
+    "batches_in_flight": ("2", 2),
+    "model": (MODEL, MODEL),
+    "model_folder": ("/models/a", Path("/models/a")),
+    "model_prompt": ("true", True),
+    "max_tokens": ("12", 12),
+    "vector": ("v", "v"),
+    "cache_dir": ("/cache", Path("/cache")),
+    "offline": ("1", True),
+    "device": ("cpu", "cpu"),
+    "device_ids": ("0,1", (0, 1)),
+    "threads": ("2", 2),
+    "lanes": ("3", 3),
+    "token_budget": ("512", 512),
+    "qdrant_url": ("http://q:6333", "http://q:6333"),
+    "qdrant_path": ("/qdrant", Path("/qdrant")),
+    "qdrant_api_key": ("secret", SecretStr("secret")),
+    "qdrant_grpc": ("yes", True),
+    "qdrant_grpc_port": ("1234", 1234),
+    "qdrant_timeout_s": ("2.5", 2.5),
+    "collection": ("c", "c"),
+    "distance": ("dot", "dot"),
+    "request_points": ("5", 5),
+    "request_bytes": ("6", 6),
+    "requests_in_flight": ("1", 1),
+    "dead_letter_topic": ("dead", "dead"),
+    "dead_letter_file": ("/dead.jsonl", Path("/dead.jsonl")),
+    "metrics_port": ("9100", 9100),
+    "drain_s": ("3", 3.0),
+    "log_level": ("DEBUG", "DEBUG"),
+}
+
+
+def told(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> Settings:
+    for name, value in values.items():
+        monkeypatch.setenv(f"{PREFIX}{name}".upper(), value)
+    return Settings.from_environment()
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
+    with pytest.raises(SettingError) as caught:
+        told(monkeypatch, values)
+    return str(caught.value)
+
+
+def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(ALL) == set(Settings.model_fields), "a setting without an example"
+    settings = told(monkeypatch, {name: text for name, (text, _) in ALL.items()})
+    assert {name: getattr(settings, name) for name in ALL} == {
+        name: value for name, (_, value) in ALL.items()
+    }
+
+
+def test_no_example_is_a_default() -> None:
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    assert not [name for name, (_, value) in ALL.items() if defaults[name] == value]
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_topics_are_all_that_must_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(monkeypatch, {"kafka_topics": "docs"}).kafka_topics == ("docs",)
+    monkeypatch.delenv("STREAM_KAFKA_TOPICS")
+    assert refused(monkeypatch) == "Settings: STREAM_KAFKA_TOPICS is missing. The README lists all."
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refused(
+        monkeypatch,
+        kafka_start="middle",
+        window_records="many",
+        kafka_options="not json",
+        device_ids="0,x",
+        kafka_topicz="docs",
+        zzz="1",
+    )
+    assert "STREAM_KAFKA_TOPICS is missing" in said
+    assert "STREAM_KAFKA_START: Input should be 'earliest' or 'latest'" in said
+    assert "STREAM_WINDOW_RECORDS: Input should be a valid integer" in said
+    assert "STREAM_DEVICE_IDS: Input should be a valid integer" in said
+    assert "STREAM_KAFKA_TOPICZ is unknown; did you mean STREAM_KAFKA_TOPICS?" in said
+    assert "STREAM_ZZZ is unknown;" in said
+    assert "STREAM_KAFKA_OPTIONS: Value error, Expecting value" in said
+
+
+def test_a_setting_that_is_misspelt_is_refused_and_the_right_one_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = refused(monkeypatch, kafka_topics="docs", colection="c")
+    assert "STREAM_COLECTION is unknown; did you mean STREAM_COLLECTION?" in said
+
+
+def test_a_value_that_only_a_part_can_judge_is_refused_when_the_part_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = told(monkeypatch, {"kafka_topics": "docs", "window_records": "0"})
+    with pytest.raises(SettingError, match="max_records=0"):
+        _ = settings.window
+
+
+def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        name: text for name, (text, _) in ALL.items() if name not in {"qdrant_path", "format"}
+    }
+    settings = told(monkeypatch, values)
+    assert settings.cluster == Cluster(brokers="a:1,b:2", options={"security.protocol": "SSL"})
+    source = settings.source
+    assert source._topics == ("docs", "more")
+    reading = source._reading
+    assert (reading.group, reading.start, reading.on_gap) == ("mine", "latest", "continue")
+    assert (reading.max_epoch_records, reading.max_epoch_bytes) == (7, 8)
+    assert settings.schema_ == Schema(
+        key="id", text="a.b", payload=("id", "meta.title"), max_text_bytes=9
+    )
+    assert settings.window == WindowLimits(max_records=10, max_tokens=11, max_age_s=0.5)
+    assert settings.stage_limits == StageLimits(in_flight=2)
+    assert settings.identity == Identity(collection="c")
+    assert settings.server == Server(
+        url="http://q:6333", api_key="secret", grpc=True, grpc_port=1234, timeout_s=2.5
+    )
+    assert isinstance(settings.dead_letters, DeadLetterTopic)
+
+
+def test_the_stage_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = told(monkeypatch, {name: text for name, (text, _) in ALL.items()})
+    stage = settings.stage
+    assert (stage.model, stage.vector, stage.prompted) == (MODEL, "v", True)
+    assert (stage.folder, stage.max_tokens) == (Path("/models/a"), 12)
+    assert stage.fetching == Fetching(cache_dir=Path("/cache"), offline=True)
+    assert stage.runtime == Runtime(
+        device="cpu", device_ids=(0, 1), threads=2, lanes=3, token_budget=512
+    )
+
+
+def test_a_path_wins_over_a_server_and_a_file_stands_in_for_a_topic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = {"kafka_topics": "docs", "qdrant_path": "/q", "dead_letter_file": "/d.jsonl"}
+    settings = told(monkeypatch, values)
+    assert settings.server == Server(path=Path("/q"))
+    assert isinstance(settings.dead_letters, DeadLetterFile)
+    assert settings.dead_letters._path == Path("/d.jsonl")
+
+
+def test_the_sink_writes_what_the_opened_model_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"kafka_topics": "docs", "model": MODEL, "request_points": "5", "distance": "dot"}
+    settings = told(monkeypatch, values)
+    letters = settings.dead_letters
+    sink = settings.sink(settings.stage, "f1", letters)
+    assert isinstance(sink, QdrantSink)
+    [(name, space)] = sink._collection.vectors.items()
+    assert (name, space.dim, space.model, space.fingerprint) == ("dense", 384, MODEL, "f1")
+    assert (space.distance, sink._writing.max_points, sink._refused) == ("dot", 5, letters)
+
+
+def test_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = told(monkeypatch, {"kafka_topics": "docs", "qdrant_api_key": "hidden"})
+    assert "hidden" not in repr(settings) + str(settings) + repr(settings.server)

@@ -1,0 +1,41 @@
+"""Background threads run all calls, tell of every error, and end with their owner."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from operators.threads import Threads
+from tests.operators.things import wait_until
+
+WITHIN_S = 5.0
+
+
+def test_every_call_gives_its_result_or_its_error() -> None:
+    def halved(number: int) -> int:
+        if number % 2:
+            raise ValueError(number)
+        return number // 2
+
+    threads = Threads(3, "halves")
+    futures = [threads.submit(halved, number) for number in range(20)]
+    assert [future.result(WITHIN_S) for future in futures[::2]] == list(range(10))
+    for future in futures[1::2]:
+        with pytest.raises(ValueError, match=r"\d+"):
+            future.result(WITHIN_S)
+
+
+def test_as_many_calls_run_at_once_as_there_are_threads() -> None:
+    all_there = threading.Barrier(3)
+    threads = Threads(3, "meeting")
+    futures = [threads.submit(all_there.wait, WITHIN_S) for _ in range(3)]
+    assert sorted(future.result(WITHIN_S) for future in futures) == [0, 1, 2]
+
+
+def test_the_threads_end_with_their_owner_and_never_hold_a_process() -> None:
+    threads = Threads(2, "brief")
+    mine = [thread for thread in threading.enumerate() if thread.name.startswith("brief-")]
+    assert [thread.daemon for thread in mine] == [True, True]
+    del threads
+    wait_until(lambda: not any(thread.is_alive() for thread in mine))
