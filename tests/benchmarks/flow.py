@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import tempfile
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -34,9 +35,6 @@ from operators import (
 )
 from tests.benchmarks.material import MODEL, corpus, in_turn
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 __all__ = ["run"]
 
 _N_TEXTS = 1_024
@@ -47,9 +45,6 @@ _TOPIC = "texts"
 
 def run() -> Table:
     """Measure, and print the ratio of medians."""
-    import tempfile
-    from pathlib import Path
-
     texts = corpus(_N_TEXTS)
     embedder = open_model(MODEL)
     stage = DenseStage(model=MODEL)
