@@ -93,3 +93,7 @@ def _guarded(work: Callable[[], None]) -> None:
     except FastembedStreamError as error:
         Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
         raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app()

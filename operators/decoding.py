@@ -227,11 +227,12 @@ def _payload(document: dict[str, Any], chosen: tuple[str, ...] | None) -> dict[s
         return document
     payload: dict[str, object] = {}
     for path in chosen:
+        value = _at(document, path)  # first, since it tells that the places on the way are objects
         *outer, name = [path] if path in document else path.split(".")
         place = payload
         for step in outer:
             place = cast("dict[str, object]", place.setdefault(step, {}))
-        place[name] = _at(document, path)
+        place[name] = value
     return payload
 
 

@@ -135,6 +135,14 @@ def test_a_setting_that_is_misspelt_is_refused_and_the_right_one_named(
     assert "STREAM_COLECTION is unknown; did you mean STREAM_COLLECTION?" in said
 
 
+def test_what_kubernetes_sets_beside_a_service_of_that_name_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP_ADDR"):
+        monkeypatch.setenv(f"STREAM_{name}", "10.0.0.1")
+    assert told(monkeypatch, {"kafka_topics": "docs"}).kafka_topics == ("docs",)
+
+
 def test_a_value_that_only_a_part_can_judge_is_refused_when_the_part_is_built(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -73,7 +73,9 @@ def test_a_payload_may_be_as_deep_as_every_store_can_write() -> None:
 def test_the_payload_is_what_was_chosen_or_the_whole_object() -> None:
     assert parse(Schema(), message(GOOD)).payload == json.loads(GOOD)
     chosen = parse(Schema(payload=("id", "meta.title")), message(GOOD)).payload
-    assert chosen == {"id": 7, "meta.title": "T"}
+    assert chosen == {"id": 7, "meta": {"title": "T"}}
+    flat = parse(Schema(payload=("a.b",)), message(b'{"text": "x", "a.b": 1, "a": {"b": 2}}'))
+    assert flat.payload == {"a.b": 1}
     assert parse(Schema(payload=()), message(GOOD)).payload == {}
 
 
@@ -122,6 +124,11 @@ BAD = {
     "float key": (message(b'{"text": "a", "id": 1.0}'), Schema(key="id"), "'id' is 1.0; expected"),
     "null key": (message(b'{"text": "a", "id": null}'), Schema(key="id"), "'id' is None; expected"),
     "empty field": (message(b'{"text": "a", "id": ""}'), Schema(key="id"), "a non-empty string or"),
+    "payload inside a text": (
+        message(b'{"text": "a", "b": "x"}'),
+        Schema(payload=("b", "b.c.d")),
+        "Field 'b.c.d' is missing",
+    ),
     "missing payload": (message(GOOD), Schema(payload=("id", "x")), "Field 'x' is missing"),
 }
 

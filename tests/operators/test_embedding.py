@@ -87,6 +87,22 @@ def test_each_vector_names_the_model_that_made_it(stage: DenseStage) -> None:
     assert one.models == {"dense": known}
 
 
+def test_a_model_with_another_limit_or_with_prompts_has_another_fingerprint(
+    stage: DenseStage,
+) -> None:
+    model = replace(catalog.find(MODEL), name="own/prompts", passage_prompt="passage: ")
+    stages = [
+        stage,
+        DenseStage(model=MODEL, max_tokens=64),
+        DenseStage(model=MODEL, max_tokens=32),
+        DenseStage(model=model, prompted=True),
+        DenseStage(model=MODEL, prompted=True),  # without a prompt in its row nothing changes
+    ]
+    prints = [one.open() for one in stages]
+    assert len(set(prints)) == 4
+    assert prints[4] == prints[0]
+
+
 def test_a_vector_that_is_not_finite_fails_its_record_alone(entry_point: EntryPoint) -> None:
     stage = DenseStage(model=MODEL)
     faked(stage)

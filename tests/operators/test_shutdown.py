@@ -79,6 +79,14 @@ def test_a_signal_is_a_request(number: signal.Signals, caplog: pytest.LogCapture
 
 
 @pytest.mark.usefixtures("_handlers")
+def test_the_same_signal_for_the_second_time_is_not_caught() -> None:
+    drain_on_signals()
+    signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("_handlers")
 def test_a_thread_of_a_host_program_leaves_its_signals_alone() -> None:
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=drain_on_signals)
