@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import typing
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ One step over a batch: records in the same order with more on them, failures for
 It may raise for the whole batch; the runner then finds the guilty record.
 """
 
+# typing's own name: on CPython 3.10 one of collections.abc reads as a class, where Bytewax trips.
+Stages: TypeAlias = typing.Sequence[Stage]
+"""Stages that run one after another over each batch."""
+
 OUTAGES = (DeviceError, MemoryError, OSError)
 """What is wrong with the world rather than with a record: tried again, never dead-lettered."""
 
@@ -84,7 +89,7 @@ def run_stages(
     step_id: str,
     up: Batches,
     *,
-    stages: Sequence[Stage],
+    stages: Stages,
     limits: StageLimits = StageLimits(),
 ) -> Split:
     """

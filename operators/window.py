@@ -8,6 +8,7 @@ inference is dense.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -49,7 +50,8 @@ class WindowLimits:
                 raise SettingError(msg)
 
 
-Weigh: TypeAlias = Callable[[Record], int]
+# typing's own name: on CPython 3.10 one of collections.abc reads as a class, where Bytewax trips.
+Weigh: TypeAlias = typing.Callable[[Record], int]
 Clock: TypeAlias = Callable[[], datetime]
 
 
