@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
 from flows.demo import docstrings
 
 if TYPE_CHECKING:

@@ -105,5 +105,5 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that retries would have slept."""
     slept: list[float] = []
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=slept.append))
-    monkeypatch.setattr("operators.qdrant._nap", slept.append)
+    monkeypatch.setattr("operators.qdrant.sink._nap", slept.append)
     return slept

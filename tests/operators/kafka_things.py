@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from flows.local_broker import create_topic
 from operators import STOP, Cluster, KafkaSource, Message, Outgoing, Reading
-from operators.kafka import _message
+from operators.kafka.source import _message
 from tests.operators.things import Kept, wait_until
 
 ENDING = Reading(tail=False)

@@ -11,8 +11,9 @@ from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import REGISTRY
 
 from fastembed_stream import SettingError
-from operators import Cluster, KafkaSource, Message, Outgoing, Reading, kafka
-from operators.kafka import _SharedConsumer
+from operators import Cluster, KafkaSource, Message, Outgoing, Reading
+from operators.kafka import source
+from operators.kafka.source import _SharedConsumer
 from tests.operators.kafka_things import beside, fill, new_topic, reading, stored, values, write
 from tests.operators.things import NO_TIME, EntryPoint, on_workers, wait_until
 
@@ -57,7 +58,7 @@ def test_the_partitions_of_a_worker_share_one_consumer(
             super().__init__(cluster, how)
             made.append(self)
 
-    monkeypatch.setattr(kafka, "_SharedConsumer", Counted)
+    monkeypatch.setattr(source, "_SharedConsumer", Counted)
     flow, kept = reading(brokers, [topic])
     entry_point(flow)
     assert values(kept.items) == [0, 1, 2]

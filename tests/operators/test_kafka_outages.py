@@ -11,8 +11,9 @@ from bytewax.inputs import StatefulSourcePartition
 from confluent_kafka import KafkaError
 
 from flows.local_broker import create_topic, free_port, running_broker
-from operators import BrokenFlowError, Cluster, KafkaSource, Message, Reading, kafka, outages
-from operators.kafka import OnGap, _SharedConsumer
+from operators import BrokenFlowError, Cluster, KafkaSource, Message, Reading, outages
+from operators.kafka import OnGap, cluster
+from operators.kafka.source import _SharedConsumer
 from tests.operators.kafka_things import beside, fill, frozen, new_topic, reading, values
 from tests.operators.things import EntryPoint, on_workers, wait_until
 
@@ -21,7 +22,7 @@ QUICK = {"reconnect.backoff.ms": "20", "reconnect.backoff.max.ms": "100"}
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "_CALL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(cluster, "CALL_TIMEOUT_S", 0.3)
 
 
 @pytest.mark.usefixtures("_impatient")

@@ -12,7 +12,8 @@ from bytewax.dataflow import Dataflow
 
 from fastembed_stream import SettingError
 from flows.local_broker import running_broker
-from operators import STOP, BrokenFlowError, Cluster, KafkaSink, Outgoing, kafka
+from operators import STOP, BrokenFlowError, Cluster, KafkaSink, Outgoing
+from operators.kafka import sink
 from tests.operators.kafka_things import frozen, new_topic, stored, values
 from tests.operators.things import EntryPoint, Lists, wait_until
 
@@ -164,8 +165,8 @@ def test_a_long_wait_for_acknowledgements_is_told(
         def flush(self, _: float) -> int:
             return next(self.answers)
 
-    monkeypatch.setattr(kafka, "_CALL_TIMEOUT_S", -1.0)
-    kafka._Outbox(Slow()).flush()  # type: ignore[arg-type]  # as much of a producer as is asked
+    monkeypatch.setattr(sink, "CALL_TIMEOUT_S", -1.0)
+    sink._Outbox(Slow()).flush()  # type: ignore[arg-type]  # as much of a producer as is asked
     told = [line for line in caplog.messages if "has not acknowledged" in line]
     assert [line.split(" for ")[0] for line in told] == [
         "Kafka has not acknowledged 3 messages",

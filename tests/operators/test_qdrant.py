@@ -16,7 +16,8 @@ from fastembed_stream import SettingError
 from operators import Collection, QdrantSink, Schema, Server, VectorSpace, Writing
 from operators.decoding import parse
 from operators.points import point_of
-from operators.qdrant import Distance, prepare, requests_of
+from operators.qdrant import Distance, prepare
+from operators.qdrant.sink import requests_of
 from tests.operators.qdrant_things import (
     SOURCE,
     SPACE,

@@ -8,7 +8,7 @@ import pytest
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from operators.qdrant_errors import is_refusal, is_too_large, is_transient, retry_after_s
+from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
 
 
 class Call(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # grpc has no types

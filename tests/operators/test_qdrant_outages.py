@@ -116,7 +116,7 @@ def test_a_server_that_is_down_at_the_start_is_waited_for(
 def test_a_server_that_dies_and_comes_back_has_all_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("operators.qdrant._nap", lambda _: STOP.wait(0.02))
+    monkeypatch.setattr("operators.qdrant.sink._nap", lambda _: STOP.wait(0.02))
     with running_qdrant(tmp_path / "data") as server:
         for client in (over_rest(server), over_grpc(server)):
             where = collection()

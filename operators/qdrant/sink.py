@@ -1,5 +1,5 @@
 """
-Points into Qdrant: fenced by version, acknowledged before an epoch commits.
+Points to a collection: fenced by version, acknowledged before an epoch commits.
 
 A write replaces a stored point unless the stored one is newer in the same Kafka partition, so
 replays, retries and requests that overtake each other all end in the same collection.
@@ -7,153 +7,38 @@ replays, retries and requests that overtake each other all end in the same colle
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
 from operators.decoding import RESERVED
 from operators.metrics import FAILURES, POINTS_WRITTEN, RETRIES
-from operators.outages import BrokenFlowError, waited_out
+from operators.outages import BrokenFlowError
 from operators.points import Point, Points
-from operators.qdrant_errors import is_refusal, is_too_large, is_transient, retry_after_s
+from operators.qdrant.collection import Collection, prepare
+from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
+from operators.qdrant.server import ENGINE_LOCK, Server
 from operators.records import Failure, Failures
 from operators.shards import shard_of, shard_parts
 from operators.shutdown import STOP
 from operators.threads import Threads
 
-__all__ = ["Collection", "QdrantSink", "Server", "VectorSpace", "Writing"]
+__all__ = ["QdrantSink", "Writing", "fence", "requests_of"]
 
 _LOG = logging.getLogger(__name__)
 
-Distance: TypeAlias = Literal["cosine", "dot", "euclid", "manhattan"]
-
-_DISTANCES: Mapping[Distance, models.Distance] = {
-    "cosine": models.Distance.COSINE,
-    "dot": models.Distance.DOT,
-    "euclid": models.Distance.EUCLID,
-    "manhattan": models.Distance.MANHATTAN,
-}
-_OLDEST_SERVER = (1, 16)
-"""The first version whose upsert takes a filter: the fence."""
-
 _BYTES_PER_NUMBER = 22
 """A float32 as JSON text, at most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """
-    Where Qdrant is: a server, a folder of this process, or its memory.
-
-    url        'http://host:6333'; or path, or memory: one of the three
-    path       a folder; one process at a time, shared by all its workers
-    memory     True keeps everything in this process, for trials
-    api_key    sent with each request
-    grpc       talk gRPC, on grpc_port
-    timeout_s  of one request
-    """
-
-    url: str | None = None
-    path: Path | None = None
-    memory: bool = False
-    api_key: str | None = field(default=None, repr=False)
-    grpc: bool = False
-    grpc_port: int = 6334
-    timeout_s: float = 30.0
-
-    def __post_init__(self) -> None:
-        if sum((self.url is not None, self.path is not None, self.memory)) != 1:
-            msg = f"Where is Qdrant? Expected exactly one of url, path, memory; got {self}."
-            raise SettingError(msg)
-
-    @property
-    def local(self) -> bool:
-        """Tell whether the engine runs in this process."""
-        return self.url is None
-
-    def client(self) -> QdrantClient:
-        """Give this process' one client for the server."""
-        with _CLIENTS_LOCK:
-            if self not in _CLIENTS:
-                _CLIENTS[self] = self._connected()
-            return _CLIENTS[self]
-
-    def close(self) -> None:
-        """Close this process' client, if there is one; a local folder is then free for others."""
-        with _CLIENTS_LOCK:
-            client = _CLIENTS.pop(self, None)
-        if client is not None:
-            client.close()
-
-    def _connected(self) -> QdrantClient:
-        if self.memory:
-            return QdrantClient(":memory:")
-        if self.path is not None:
-            client = QdrantClient(path=str(self.path), force_disable_check_same_thread=True)
-            atexit.register(client.close)  # its own finalizer fails once the interpreter ends
-            return client
-        return QdrantClient(
-            url=self.url,
-            api_key=self.api_key,
-            prefer_grpc=self.grpc,
-            grpc_port=self.grpc_port,
-            timeout=max(int(self.timeout_s), 1),
-            check_compatibility=False,
-        )
-
-
-_CLIENTS: dict[Server, QdrantClient] = {}
-_CLIENTS_LOCK = threading.Lock()
-_ENGINE_LOCK = threading.Lock()
-"""The engine in this process is not made for several writers at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorSpace:
-    """
-    One named vector of a collection.
-
-    dim          its length
-    distance     how two are compared
-    model        name of the model that makes it
-    fingerprint  of that model: files, pooling, limits
-    on_disk      whether the server keeps it on disk
-    """
-
-    dim: int
-    model: str
-    fingerprint: str
-    distance: Distance = "cosine"
-    on_disk: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
-    """
-    A collection as this flow needs it: made when absent, compared when present.
-
-    vectors  its named vectors
-    """
-
-    name: str
-    vectors: Mapping[str, VectorSpace]
-
-    def __post_init__(self) -> None:
-        if not self.name or not self.vectors:
-            msg = f"A collection needs a name and at least one vector; got {self}."
-            raise SettingError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +218,7 @@ class _Store:
             for point in points
         ]
         if self._local:
-            with _ENGINE_LOCK:
+            with ENGINE_LOCK:
                 self._client.upsert(self._collection, structs, update_filter=fence(points))
         else:
             self._client.upsert(self._collection, structs, update_filter=fence(points), wait=True)
@@ -379,98 +264,6 @@ def requests_of(points: Points, writing: Writing) -> Iterator[Points]:
         size += weight
     if request:
         yield tuple(request)
-
-
-def prepare(server: Server, wanted: Collection) -> None:
-    """
-    Make the collection, or compare the one that is there; waits for a server that is away.
-
-    raises  SettingError that says all that differs
-    """
-    waited_out(f"Qdrant {server.url or ''}", lambda: _prepared(server, wanted), is_transient)
-
-
-def _prepared(server: Server, wanted: Collection) -> None:
-    client = server.client()
-    if not server.local:
-        _check_version(client)
-    if not client.collection_exists(wanted.name):
-        try:
-            _create(client, wanted, local=server.local)
-        except Exception as error:
-            # Another process may have made it between the question and the answer.
-            if is_transient(error) or not client.collection_exists(wanted.name):
-                raise
-    differences = _differences(client.get_collection(wanted.name), wanted)
-    if differences:
-        msg = (
-            f"Collection {wanted.name!r} is not what this flow writes: {'; '.join(differences)}. "
-            "Choose another collection, or the model and distance that it was made with."
-        )
-        raise SettingError(msg)
-
-
-def _check_version(client: QdrantClient) -> None:
-    version = client.info().version
-    numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
-    if numbers < _OLDEST_SERVER:
-        msg = (
-            f"Qdrant {version} cannot fence writes by version; expected "
-            f"{'.'.join(map(str, _OLDEST_SERVER))} or newer. Upgrade the server."
-        )
-        raise SettingError(msg)
-
-
-def _create(client: QdrantClient, wanted: Collection, *, local: bool) -> None:
-    client.create_collection(
-        wanted.name,
-        vectors_config={
-            name: models.VectorParams(
-                size=space.dim,
-                distance=_DISTANCES[space.distance],
-                on_disk=space.on_disk or None,
-            )
-            for name, space in wanted.vectors.items()
-        },
-        metadata={RESERVED: {name: _made_by(space) for name, space in wanted.vectors.items()}},
-    )
-    _LOG.info("Made collection %r: %s", wanted.name, ", ".join(wanted.vectors))
-    if local:
-        return  # the engine in this process has no payload indexes
-    kinds = {"source": models.PayloadSchemaType.KEYWORD, "offset": models.PayloadSchemaType.INTEGER}
-    for name, kind in kinds.items():
-        client.create_payload_index(wanted.name, f"{RESERVED}.{name}", kind, wait=True)
-
-
-def _made_by(space: VectorSpace) -> dict[str, str]:
-    return {"model": space.model, "fingerprint": space.fingerprint}
-
-
-def _differences(found: models.CollectionInfo, wanted: Collection) -> list[str]:
-    vectors = found.config.params.vectors
-    present = vectors if isinstance(vectors, dict) else {"": vectors} if vectors else {}
-    made_by = (found.config.metadata or {}).get(RESERVED, {})
-    differences: list[str] = []
-    for name, space in wanted.vectors.items():
-        params = present.get(name)
-        if params is None:
-            differences.append(
-                f"no vector {name!r}, it has {', '.join(map(repr, sorted(present)))}"
-            )
-            continue
-        if params.size != space.dim:
-            differences.append(f"{name!r} has {params.size} dimensions, {space.model} {space.dim}")
-        if params.distance != _DISTANCES[space.distance]:
-            differences.append(
-                f"{name!r} compares by {params.distance.value}, this flow by {space.distance}"
-            )
-        maker = made_by.get(name)
-        if maker is not None and maker != _made_by(space):
-            differences.append(
-                f"{name!r} was made by {maker['model']} ({maker['fingerprint']}), "
-                f"this flow has {space.model} ({space.fingerprint})"
-            )
-    return differences
 
 
 def _vectors(point: Point) -> dict[str, list[float]]:

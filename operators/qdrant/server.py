@@ -1,0 +1,82 @@
+"""Where Qdrant is, and this process' one client for it."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qdrant_client import QdrantClient
+
+from fastembed_stream.errors import SettingError
+
+__all__ = ["ENGINE_LOCK", "Server"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """
+    Where Qdrant is: a server, a folder of this process, or its memory.
+
+    url        'http://host:6333'; or path, or memory: one of the three
+    path       a folder; one process at a time, shared by all its workers
+    memory     True keeps everything in this process, for trials
+    api_key    sent with each request
+    grpc       talk gRPC, on grpc_port
+    timeout_s  of one request
+    """
+
+    url: str | None = None
+    path: Path | None = None
+    memory: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    grpc: bool = False
+    grpc_port: int = 6334
+    timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if sum((self.url is not None, self.path is not None, self.memory)) != 1:
+            msg = f"Where is Qdrant? Expected exactly one of url, path, memory; got {self}."
+            raise SettingError(msg)
+
+    @property
+    def local(self) -> bool:
+        """Tell whether the engine runs in this process."""
+        return self.url is None
+
+    def client(self) -> QdrantClient:
+        """Give this process' one client for the server."""
+        with _CLIENTS_LOCK:
+            if self not in _CLIENTS:
+                _CLIENTS[self] = self._connected()
+            return _CLIENTS[self]
+
+    def close(self) -> None:
+        """Close this process' client, if there is one; a local folder is then free for others."""
+        with _CLIENTS_LOCK:
+            client = _CLIENTS.pop(self, None)
+        if client is not None:
+            client.close()
+
+    def _connected(self) -> QdrantClient:
+        if self.memory:
+            return QdrantClient(":memory:")
+        if self.path is not None:
+            client = QdrantClient(path=str(self.path), force_disable_check_same_thread=True)
+            atexit.register(client.close)  # its own finalizer fails once the interpreter ends
+            return client
+        return QdrantClient(
+            url=self.url,
+            api_key=self.api_key,
+            prefer_grpc=self.grpc,
+            grpc_port=self.grpc_port,
+            timeout=max(int(self.timeout_s), 1),
+            check_compatibility=False,
+        )
+
+
+_CLIENTS: dict[Server, QdrantClient] = {}
+_CLIENTS_LOCK = threading.Lock()
+ENGINE_LOCK = threading.Lock()
+"""The engine in this process is not made for several writers at a time."""
