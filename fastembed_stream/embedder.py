@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
@@ -23,6 +23,7 @@ import numpy as np
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.plan import pack
+from fastembed_stream.threads import Threads
 from fastembed_stream.warm_up import CPU_BUDGETS, GPU_BUDGETS, best_budget
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class _Lanes:
             for _ in range(session.lanes):
                 self._free.put(session)
         self.n = sum(session.lanes for session in sessions)
-        self._threads = ThreadPoolExecutor(self.n, thread_name_prefix="lane")
+        self._threads = Threads(self.n, "lane")
 
     def submit(
         self,
@@ -225,22 +226,18 @@ class _Lanes:
         reading: Reading,
         rows: Ints,
     ) -> Future[Sequence[Answer]]:
-        return self._threads.submit(self._on_free_session, run, reading, rows)
+        def on_free_session(rows: Ints) -> Sequence[Answer]:
+            session = free.get()
+            try:
+                return run(session, reading, rows)
+            finally:
+                free.put(session)
+
+        free = self._free
+        return self._threads.submit(on_free_session, rows)
 
     def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
-
-    def _on_free_session(
-        self,
-        run: Callable[[Session, Reading, Ints], Sequence[Answer]],
-        reading: Reading,
-        rows: Ints,
-    ) -> Sequence[Answer]:
-        session = self._free.get()
-        try:
-            return run(session, reading, rows)
-        finally:
-            self._free.put(session)
+        self._threads.close()
 
 
 class _Budget:

@@ -13,7 +13,7 @@ from bytewax.dataflow import operator
 
 from fastembed_stream import Fetching, Model, Runtime, catalog, fingerprint, locate, open_model
 from fastembed_stream.errors import SettingError
-from operators.metrics import FAILURES
+from operators.metrics import FAILURES, TRUNCATED_TEXTS, TRUNCATED_TOKENS
 from operators.records import Batch, Batches, Failure, Record, Split
 from operators.stages import StageLimits, run_stages
 
@@ -94,6 +94,8 @@ class DenseStage:
         embedder = self._opened.embedder(self)
         prompt = self.row.passage_prompt if self.prompted else ""
         vectors = embedder([prompt + self._text(record) for record in batch.records])
+        TRUNCATED_TEXTS.set(embedder.counts.truncated_rows)
+        TRUNCATED_TOKENS.set(embedder.counts.truncated_tokens)
         finite = [bool(np.isfinite(vector).all()) for vector in vectors]
         records, failures = [], []
         for record, vector, good in zip(batch.records, vectors, finite, strict=True):

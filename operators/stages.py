@@ -33,11 +33,11 @@ from tenacity import (
 from typing_extensions import override
 
 from fastembed_stream.errors import DeviceError, SettingError
+from fastembed_stream.threads import Threads
 from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
 from operators.pressure import watch
 from operators.records import Batch, Batches, Failure, Split
-from operators.threads import Threads
 
 __all__ = ["OUTAGES", "Stage", "StageLimits", "StageLogic", "apply", "run_stages"]
 

@@ -21,6 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.threads import Threads
 from operators.decoding import RESERVED
 from operators.metrics import FAILURES, POINTS_WRITTEN, RETRIES
 from operators.outages import BrokenFlowError
@@ -31,7 +32,6 @@ from operators.qdrant.server import ENGINE_LOCK, Server
 from operators.records import Failure, Failures
 from operators.shards import shard_of, shard_parts
 from operators.shutdown import STOP
-from operators.threads import Threads
 
 __all__ = ["QdrantSink", "Writing", "fence", "requests_of"]
 

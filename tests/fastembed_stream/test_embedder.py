@@ -137,6 +137,8 @@ def test_closing_ends_the_threads() -> None:
     lanes = set(threading.enumerate()) - before
     squares.close()
     assert lanes
+    for lane in lanes:
+        lane.join(timeout=5)
     assert not any(lane.is_alive() for lane in lanes)
 
 

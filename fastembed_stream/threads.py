@@ -23,7 +23,11 @@ Tasks: TypeAlias = "SimpleQueue[Callable[[], None] | None]"
 
 
 class Threads:
-    """Some daemon threads and the calls that wait for them, first in, first out."""
+    """
+    Some daemon threads and the calls that wait for them, first in, first out.
+
+    close  lets the threads end once the calls so far are done
+    """
 
     def __init__(self, n_threads: int, name: str) -> None:
         self._tasks: Tasks = SimpleQueue()
@@ -32,7 +36,7 @@ class Threads:
                 target=_work, args=(self._tasks,), name=f"{name}-{number}", daemon=True
             ).start()
         # They end with their owner: a host program may build one flow after another.
-        weakref.finalize(self, _end, self._tasks, n_threads)
+        self.close = weakref.finalize(self, _end, self._tasks, n_threads)
 
     def submit(self, call: Callable[[A], T], argument: A) -> Future[T]:
         """Run a call in the background; its result or its error is the future's."""
@@ -48,6 +52,8 @@ def _work(tasks: Tasks) -> None:
 
 
 def _settle(future: Future[T], call: Callable[[A], T], argument: A) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
     try:
         result = call(argument)
     except BaseException as error:  # noqa: BLE001  whoever waits for the future raises it

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from operators.threads import Threads
+from fastembed_stream.threads import Threads
 from tests.operators.things import wait_until
 
 WITHIN_S = 5.0
@@ -31,6 +31,19 @@ def test_as_many_calls_run_at_once_as_there_are_threads() -> None:
     threads = Threads(3, "meeting")
     futures = [threads.submit(all_there.wait, WITHIN_S) for _ in range(3)]
     assert sorted(future.result(WITHIN_S) for future in futures) == [0, 1, 2]
+
+
+def test_a_call_that_was_cancelled_in_time_never_runs() -> None:
+    go = threading.Event()
+    ran: list[int] = []
+    threads = Threads(1, "cancelled")
+    first = threads.submit(go.wait, WITHIN_S)
+    second, third = (threads.submit(ran.append, number) for number in (2, 3))
+    assert second.cancel()
+    go.set()
+    assert first.result(WITHIN_S)
+    third.result(WITHIN_S)
+    assert ran == [3]
 
 
 def test_the_threads_end_with_their_owner_and_never_hold_a_process() -> None:
