@@ -238,15 +238,11 @@ def kafka_jars() -> Path:
 
 
 def _check_java() -> None:
-    if shutil.which("java") is None:
+    java = shutil.which("java")
+    if java is None:
         msg = f"No 'java' on the path: Apache Kafka {VERSION} needs Java {_JAVA} or later."
         raise MissingKafkaError(msg)
-    told = subprocess.run(  # its path is the user's own
-        ["java", "-version"],
-        capture_output=True,
-        text=True,
-        check=False,  # noqa: S607
-    ).stderr
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "(\d+)', told)
     if found is None or int(found[1]) < _JAVA:
         msg = f"Apache Kafka {VERSION} needs Java {_JAVA} or later; got {told.strip()!r}."

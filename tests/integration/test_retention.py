@@ -18,7 +18,11 @@ pytestmark = pytest.mark.kafka
 
 N_MESSAGES = 200
 # Fetched one by one, so that a reader is overtaken before it has all of a small topic.
-LITTLE_AHEAD = {"fetch.message.max.bytes": "1000", "queued.max.messages.kbytes": "1"}
+LITTLE_AHEAD = {
+    "fetch.message.max.bytes": "1000",
+    "queued.max.messages.kbytes": "1",
+    "fetch.queue.backoff.ms": "10",
+}
 
 
 def run(
@@ -27,6 +31,14 @@ def run(
     flow, kept = reading(kafka.address, [topic], how)
     on_workers(0)(flow, epoch_interval=NO_TIME, recovery_config=recovery_config)
     return kept.items
+
+
+def broken(kafka: ApacheKafka, topic: str, recovery_config: RecoveryConfig) -> str:
+    """Run a flow that must end by itself, and give what it says."""
+    with pytest.raises(RuntimeError) as failed:  # Bytewax', with the source's as its cause
+        run(kafka, topic, recovery_config, Reading())
+    assert isinstance(failed.value.__cause__, BrokenFlowError)
+    return str(failed.value.__cause__)
 
 
 def half_read(kafka: ApacheKafka, recovery_config: RecoveryConfig) -> str:
@@ -43,13 +55,11 @@ def test_a_resume_behind_the_start_of_the_log_fails_and_counts_what_is_lost(
 ) -> None:
     topic = half_read(kafka, recovery_config)
     kafka.expire(topic, before=25)
-    said = (
-        rf"{topic}/0 cannot resume at offset 10; 15 messages are gone \(retention\): "
-        r"the log starts at 25\. .* set on_gap='continue'"
-    )
     for _ in range(2):  # a failure changes nothing
-        with pytest.raises(BrokenFlowError, match=said):
-            run(kafka, topic, recovery_config, Reading(tail=False))
+        assert broken(kafka, topic, recovery_config).startswith(
+            f"{topic}/0 cannot resume at offset 10; 15 messages are gone (retention): the log "
+            "starts at 25. To go on without them, set on_gap='continue'"
+        )
 
 
 def test_a_resume_behind_the_start_of_the_log_goes_on_with_what_is_left_where_asked(
@@ -155,9 +165,10 @@ def test_a_topic_made_again_with_fewer_messages_ends_the_flow_on_resume(
     topic = half_read(kafka, recovery_config)
     kafka.recreate(topic)
     fill(kafka.address, topic, range(5))
-    said = f"{topic}/0 cannot resume at offset 10; the log ends at 5: the topic was made again"
-    with pytest.raises(BrokenFlowError, match=said):
-        run(kafka, topic, recovery_config, Reading())
+    assert broken(kafka, topic, recovery_config).startswith(
+        f"{topic}/0 cannot resume at offset 10; the log ends at 5: the topic was made again. "
+        "To go on without them, set on_gap='continue'"
+    )
 
 
 def test_a_topic_made_again_is_read_from_its_start_where_asked(

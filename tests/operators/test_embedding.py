@@ -10,6 +10,7 @@ import bytewax.operators as op
 import numpy as np
 import pytest
 from bytewax.dataflow import Dataflow
+from prometheus_client import REGISTRY
 
 from fastembed_stream import (
     ModelFilesError,
@@ -20,6 +21,7 @@ from fastembed_stream import (
     locate,
     open_model,
 )
+from fastembed_stream.embedder import Counts
 from operators import Batch, DenseStage, Failures, StageLimits, embed_dense
 from operators.records import Vector
 from operators.stages import apply
@@ -30,6 +32,8 @@ MODEL = "fastembed-stream/all-MiniLM-L6-v2-int8"
 
 class Fake:
     """An embedder whose vectors are [number of letters, 1], NaN for a text that says so."""
+
+    counts = Counts(rows=9, truncated_rows=2, truncated_tokens=7)
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -64,6 +68,14 @@ def embedded(
     op.output("errs", split.errs, errs)
     entry_point(flow)
     return oks.items, errs.items
+
+
+def test_truncated_texts_are_a_metric() -> None:
+    stage = DenseStage(model=MODEL)
+    faked(stage)
+    stage(batch(1))
+    assert REGISTRY.get_sample_value("stream_truncated_texts") == 2
+    assert REGISTRY.get_sample_value("stream_truncated_tokens") == 7
 
 
 def test_vectors_are_those_of_the_opened_model(entry_point: EntryPoint, stage: DenseStage) -> None:
