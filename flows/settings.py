@@ -14,7 +14,8 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fastembed_stream import Fetching, Runtime
@@ -52,7 +53,9 @@ Options = Annotated[dict[str, str], NoDecode]
 class Settings(BaseSettings):
     """All settings of `text_to_qdrant`, in the order in which a record meets them."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
 
     kafka_brokers: str = Field("localhost:9092", description="host:port, several with commas")
     kafka_topics: Names = Field(description="topics to read, with commas")
@@ -63,7 +66,7 @@ class Settings(BaseSettings):
         {}, description='settings of librdkafka as JSON: {"security.protocol": "SASL_SSL"}'
     )
     kafka_start: Literal["earliest", "latest"] = Field(
-        "earliest", description="where to begin without a recovery store"
+        "earliest", description="where to begin without a recovery store; latest is for trials"
     )
     kafka_on_gap: Literal["fail", "continue"] = Field(
         "fail", description="when the log no longer has the offset to resume from"
@@ -74,7 +77,9 @@ class Settings(BaseSettings):
     format: Literal["json", "text"] = Field("json", description="JSON objects, or plain text")
     key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
     text_field: str = Field("text", description="JSON field of the text; dots go deeper")
-    payload_fields: Names | None = Field(None, description="fields to store; else the whole object")
+    payload_fields: Names | None = Field(
+        None, description="fields to store, none may miss; else the whole object"
+    )
     max_text_bytes: int = Field(1 << 20, description="longer texts become dead letters")
 
     window_records: int = Field(256, description="records of one window")
@@ -131,6 +136,13 @@ class Settings(BaseSettings):
         # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
         return json.loads(value) if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _one_store(self) -> Settings:
+        if {"qdrant_url", "qdrant_path"} <= self.model_fields_set:
+            msg = f"{PREFIX}QDRANT_URL and {PREFIX}QDRANT_PATH are both set; points go to one place"
+            raise ValueError(msg)
+        return self
+
     @classmethod
     def from_environment(cls) -> Settings:
         """
@@ -147,11 +159,7 @@ class Settings(BaseSettings):
         try:
             settings = cls()
         except ValidationError as error:
-            problems += [
-                f"{PREFIX}{item['loc'][0]}".upper()
-                + (" is missing" if item["type"] == "missing" else f": {item['msg']}")
-                for item in error.errors(include_url=False)
-            ]
+            problems += [_told(item) for item in error.errors(include_url=False)]
             raise _refused(problems) from error
         if problems:
             raise _refused(problems)
@@ -270,6 +278,13 @@ class Settings(BaseSettings):
 def _nearest(name: str, known: set[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _told(error: ErrorDetails) -> str:
+    if not error["loc"]:  # of several settings together, which it names itself
+        return error["msg"].removeprefix("Value error, ")
+    name = f"{PREFIX}{error['loc'][0]}".upper()
+    return f"{name} is missing" if error["type"] == "missing" else f"{name}: {error['msg']}"
 
 
 def _refused(problems: list[str]) -> SettingError:

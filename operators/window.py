@@ -55,10 +55,15 @@ Weigh: TypeAlias = typing.Callable[[Record], int]
 Clock: TypeAlias = Callable[[], datetime]
 
 
-def estimated_tokens(record: Record) -> int:
-    """Guess a record's tokens by its texts: four characters each, and two special ones."""
+def estimated_tokens(record: Record, *, most: int | None = None) -> int:
+    """
+    Guess a record's tokens by its texts: four characters each, and two special ones.
+
+    most  tokens that the model reads of one text; what it cuts off weighs nothing
+    """
     n_chars = sum(len(value) for value in record.fields.values() if isinstance(value, str))
-    return n_chars // _CHARS_PER_TOKEN + _SPECIAL_TOKENS
+    tokens = n_chars // _CHARS_PER_TOKEN + _SPECIAL_TOKENS
+    return tokens if most is None else min(tokens, most)
 
 
 def _now() -> datetime:

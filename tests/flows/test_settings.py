@@ -88,10 +88,26 @@ def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
 
 def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(ALL) == set(Settings.model_fields), "a setting without an example"
-    settings = told(monkeypatch, {name: text for name, (text, _) in ALL.items()})
-    assert {name: getattr(settings, name) for name in ALL} == {
-        name: value for name, (_, value) in ALL.items()
-    }
+    for other in ("qdrant_url", "qdrant_path"):  # points go to one of them
+        texts = {name: text for name, (text, _) in ALL.items() if name != other}
+        monkeypatch.delenv(f"STREAM_{other}".upper(), raising=False)
+        settings = told(monkeypatch, texts)
+        assert {name: getattr(settings, name) for name in texts} == {
+            name: ALL[name][1] for name in texts
+        }
+        assert getattr(settings, other) == Settings.model_fields[other].default
+
+
+def test_a_server_and_a_folder_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("kafka_topics", "qdrant_url", "qdrant_path"):
+        monkeypatch.setenv(f"STREAM_{name}".upper(), ALL[name][0])
+    assert "STREAM_QDRANT_URL and STREAM_QDRANT_PATH are both set" in refused(monkeypatch)
+
+
+def test_an_empty_variable_is_as_if_it_were_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = {"qdrant_path": "", "key_field": "", "max_tokens": ""}
+    settings = told(monkeypatch, {"kafka_topics": "docs", **empty})
+    assert (settings.qdrant_path, settings.key_field, settings.max_tokens) == (None, None, None)
 
 
 def test_no_example_is_a_default() -> None:
@@ -175,7 +191,9 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_stage_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = told(monkeypatch, {name: text for name, (text, _) in ALL.items()})
+    settings = told(
+        monkeypatch, {name: text for name, (text, _) in ALL.items() if name != "qdrant_path"}
+    )
     stage = settings.stage
     assert (stage.model, stage.vector, stage.prompted) == (MODEL, "v", True)
     assert (stage.folder, stage.max_tokens) == (Path("/models/a"), 12)
@@ -185,7 +203,7 @@ def test_the_stage_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
-def test_a_path_wins_over_a_server_and_a_file_stands_in_for_a_topic(
+def test_a_path_stands_in_for_a_server_and_a_file_for_a_topic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     values = {"kafka_topics": "docs", "qdrant_path": "/q", "dead_letter_file": "/d.jsonl"}
