@@ -15,6 +15,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -23,8 +24,9 @@ import numpy as np
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.plan import pack
+from fastembed_stream.session import keep
 from fastembed_stream.threads import Threads
-from fastembed_stream.warm_up import CPU_BUDGETS, GPU_BUDGETS, best_budget
+from fastembed_stream.warm_up import CPU_BUDGETS, GPU_BUDGETS, Layout, calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -115,7 +117,8 @@ class Embedder(Generic[Row, Answer]):
 
     family    how rows are read and tensors finished
     sessions  the same graph on one or more devices; each takes `session.lanes` calls at a time
-    budget    tokens of one group; None measures it at the first call that is worth it
+    budget    tokens of one group; None measures it at the first call that is worth it, together
+              with the layout of the lanes where a session has another to compare
 
     Calls from several threads share the lanes: while one call's last groups finish, the next
     call's first groups already run.
@@ -125,11 +128,14 @@ class Embedder(Generic[Row, Answer]):
         self, family: Family[Row, Answer], sessions: Sequence[Session], *, budget: int | None = None
     ) -> None:
         self.family = family
-        self.sessions = tuple(sessions)
         self._counts = Counts()
         self._counting = threading.Lock()
-        self._lanes = _Lanes(self.sessions)
-        self._budget = _Budget(budget, on_gpu=any(s.device == "cuda" for s in self.sessions))
+        self._lanes = _Lanes(tuple(sessions))
+        self._budget = _Budget(
+            budget,
+            on_gpu=any(session.device == "cuda" for session in sessions),
+            lanes_are_given=self._other_session() is None,
+        )
 
     def with_family(self, family: Family[Row, Answer]) -> Embedder[Row, Answer]:
         """Give an embedder that differs by its family and shares sessions, lanes and budget."""
@@ -151,9 +157,9 @@ class Embedder(Generic[Row, Answer]):
             msg = f"A window must hold at least 1 row; got {window}."
             raise SettingError(msg)
         pending: deque[_Work[Answer]] = deque()
-        source = iter(rows)
+        windows = _Windows(rows, window)
         try:
-            while chunk := list(islice(source, window)):
+            for chunk in windows:
                 pending.append(self._start(chunk))
                 if len(pending) > 1:
                     yield from pending.popleft().answers()
@@ -162,14 +168,30 @@ class Embedder(Generic[Row, Answer]):
         finally:
             for work in pending:
                 work.cancel()
+        if windows.error is not None:
+            raise windows.error
 
     def warm_up(self) -> int:
-        """Measure the token budget now unless it is set, and give it."""
-        return self._budget.measured(self._seconds_for)
+        """Measure now what is not set, the token budget and the lanes, and give the budget."""
+        return self._budget.measured(self._calibrated)
 
     def close(self) -> None:
-        """End the lanes; the sessions stay open for others."""
+        """
+        End the lanes; the sessions stay open for others.
+
+        Groups that have not started are cancelled, and a later call raises RuntimeError.
+        """
         self._lanes.close()
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The graph on each device; warm-up may put one of another layout in its place."""
+        return self._lanes.sessions
+
+    @property
+    def lanes(self) -> int:
+        """Tell how many groups run at once."""
+        return self._lanes.n
 
     @property
     def counts(self) -> Counts:
@@ -193,15 +215,59 @@ class Embedder(Generic[Row, Answer]):
         feeds = self.family.pack(reading, rows)
         return self.family.finish(session.run(self.family.outputs, feeds), feeds)
 
-    def _seconds_for(self, budget: int) -> float:
+    def _calibrated(self, budgets: Sequence[int]) -> int:
+        """Measure, settle on a layout, and give the budget."""
+        open_other = self._other_session()
+        opened: list[Session] = []
+
+        def other(open_it: Callable[[], Session]) -> Layout:
+            opened.append(open_it())
+            return self._layout(opened)
+
+        ours = self._layout(self.sessions)
+        found = calibrate(ours, budgets, other=open_other and partial(other, open_other))
+        if found.layout is not ours:
+            keep(opened[0], instead_of=self.sessions[0])
+            self._lanes.use(tuple(opened))
+        return found.budget
+
+    def _other_session(self) -> Callable[[], Session] | None:
+        # Several devices are several lanes already.
+        return self.sessions[0].other if len(self.sessions) == 1 else None
+
+    def _layout(self, sessions: Sequence[Session]) -> Layout:
+        lanes = sum(session.lanes for session in sessions)
+        return Layout(lanes=lanes, seconds_for=partial(self._seconds_for, sessions))
+
+    def _seconds_for(self, sessions: Sequence[Session], budget: int) -> float:
         """Run one group of that size on every lane at once; tell the seconds."""
         reading = self.family.sample(budget)
         rows = np.arange(reading.n_rows)
         start = time.perf_counter()
-        running = [self._lanes.submit(self._group, reading, rows) for _ in range(self._lanes.n)]
+        running = self._lanes.on_every(sessions, self._group, reading, rows)
         for group in running:
             group.result()
         return time.perf_counter() - start
+
+
+class _Windows(Generic[Row]):
+    """
+    Rows in windows; a source that fails ends them, so that those before are answered first.
+
+    error  what the source failed with; the rows of its unfinished window are lost with it
+    """
+
+    def __init__(self, rows: Iterable[Row], size: int) -> None:
+        self._rows = iter(rows)
+        self._size = size
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        try:
+            while window := list(islice(self._rows, self._size)):
+                yield window
+        except Exception as error:  # noqa: BLE001  `stream` raises it after the answers
+            self.error = error
 
 
 class _Lanes:
@@ -212,13 +278,19 @@ class _Lanes:
     what they can.
     """
 
-    def __init__(self, sessions: Sequence[Session]) -> None:
-        self._free: SimpleQueue[Session] = SimpleQueue()
+    def __init__(self, sessions: tuple[Session, ...]) -> None:
+        self.use(sessions)
+        self._threads = Threads(self.n, "lane")
+
+    def use(self, sessions: tuple[Session, ...]) -> None:
+        """Run what is handed in from now on on these sessions, on no more lanes than at first."""
+        free: SimpleQueue[Session] = SimpleQueue()
         for session in sessions:
             for _ in range(session.lanes):
-                self._free.put(session)
+                free.put(session)
+        self.sessions = sessions
         self.n = sum(session.lanes for session in sessions)
-        self._threads = Threads(self.n, "lane")
+        self._free = free
 
     def submit(
         self,
@@ -226,6 +298,8 @@ class _Lanes:
         reading: Reading,
         rows: Ints,
     ) -> Future[Sequence[Answer]]:
+        """Run a group on the session that is free first."""
+
         def on_free_session(rows: Ints) -> Sequence[Answer]:
             session = free.get()
             try:
@@ -236,6 +310,20 @@ class _Lanes:
         free = self._free
         return self._threads.submit(on_free_session, rows)
 
+    def on_every(
+        self,
+        sessions: Sequence[Session],
+        run: Callable[[Session, Reading, Ints], Sequence[Answer]],
+        reading: Reading,
+        rows: Ints,
+    ) -> list[Future[Sequence[Answer]]]:
+        """Run the same group once for each lane of some sessions, whatever is free."""
+        return [
+            self._threads.submit(partial(run, session, reading), rows)
+            for session in sessions
+            for _ in range(session.lanes)
+        ]
+
     def close(self) -> None:
         self._threads.close()
 
@@ -243,8 +331,9 @@ class _Lanes:
 class _Budget:
     """Tokens of one group: given, or measured once, or a default until then."""
 
-    def __init__(self, given: int | None, *, on_gpu: bool) -> None:
+    def __init__(self, given: int | None, *, on_gpu: bool, lanes_are_given: bool) -> None:
         self._value = given
+        self._is_settled = given is not None and lanes_are_given
         self._candidates = GPU_BUDGETS if on_gpu else CPU_BUDGETS
         self._default = 8192 if on_gpu else 256
         self._lock = threading.Lock()
@@ -253,8 +342,11 @@ class _Budget:
     def known(self) -> int:
         return self._value or self._default
 
-    def measured(self, seconds_for: Callable[[int], float]) -> int:
+    def measured(self, calibrated: Callable[[Sequence[int]], int]) -> int:
+        """Give the budget; whoever asks first measures it, at the given one alone if there is."""
         with self._lock:
-            if self._value is None:
-                self._value = best_budget(seconds_for, self._candidates)
-            return self._value
+            if not self._is_settled:
+                given = self._value
+                self._value = calibrated(self._candidates if given is None else (given,))
+                self._is_settled = True
+            return self.known

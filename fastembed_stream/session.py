@@ -13,20 +13,20 @@ import logging
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import onnxruntime
 
     from fastembed_stream.values import Feeds, Outputs
 
-__all__ = ["Device", "Runtime", "Session", "available_cores", "open_session"]
+__all__ = ["Device", "Runtime", "Session", "available_cores", "keep", "open_session"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +38,24 @@ _CPU = "CPUExecutionProvider"
 _CUDA_LANES = 2
 """Two calls in flight hide the copies of one behind the kernels of the other."""
 
-_DEVICE_SIGNS = ("cuda", "cublas", "cudnn", "alloc", "out of memory", "tensorrt")
+_PRELOADED = (_CUDA, "TensorrtExecutionProvider")
+"""Providers whose libraries come as Python packages, which the loader does not find by itself."""
+
+# Whole phrases: messages carry source paths and names of nodes, which may say 'cuda' or 'alloc'.
+_DEVICE_SIGNS = (
+    "cuda failure",
+    "cublas_status",
+    "cudnn_status",
+    "failed to allocate memory",
+    "bad_alloc",
+    "out of memory",
+)
+
+_FILE_SIGNS = ("load model from", "deserialize tensor")
+"""What errors say that blame the file, whatever the device."""
+
+_CHEAP_TO_OPEN_BYTES = 256 << 20
+"""Up to this size a graph is opened once more to compare two layouts of the CPU's threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +68,8 @@ class Runtime:
     device_ids       GPUs to use; work is spread over all of them
     providers        execution providers by name and options instead of `device`
     threads          CPU threads altogether; None takes the cores that this process may use
-    lanes            concurrent calls for each session; None takes one for each thread on CPU
+    lanes            concurrent calls for each session, which share `threads`; None takes one for
+                     each thread on CPU, unless warm-up finds a single one faster
     token_budget     tokens of one group, padding included; None measures what suits the machine
     session_options  attributes of ONNX Runtime's SessionOptions, such as
                      (("enable_cpu_mem_arena", "0"),); a name with a dot is a config entry
@@ -84,12 +102,22 @@ class Session:
     lanes    calls that may run at the same time
     inputs   names of the graph's inputs
     outputs  names of the graph's outputs, in its order
+    other    opens the same graph in another layout, one lane on all threads, for warm-up to
+             compare; None where the lanes were given or there is nothing to compare
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, *, device: str, lanes: int) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        *,
+        device: str,
+        lanes: int,
+        other: Callable[[], Session] | None = None,
+    ) -> None:
         self._session = session
         self.device = device
         self.lanes = lanes
+        self.other = other
         self.inputs = frozenset(node.name for node in session.get_inputs())
         self.outputs = tuple(node.name for node in session.get_outputs())
 
@@ -134,10 +162,20 @@ def open_session(graph: Path, runtime: Runtime, *, device_id: int | None = None)
         return _OPEN[key]
 
 
+def keep(winner: Session, *, instead_of: Session) -> None:
+    """Let `open_session` give the winner from now on, and forget the other."""
+    with _LOCK:
+        for key, known in _OPEN.items():
+            if known is instead_of:
+                _OPEN[key] = winner
+
+
 def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
     match runtime.device:
         case _ if runtime.providers:
             wanted = [(name, dict(options)) for name, options in runtime.providers]
+            if any(name in _PRELOADED for name, _ in wanted):
+                _preload()
             session = _session(graph, runtime, wanted)
             if session.device != _device_of(wanted[0][0]):
                 _LOG.warning(
@@ -178,8 +216,13 @@ def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Sessi
             "CUDA_VISIBLE_DEVICES, and for a container --gpus all; or choose device='auto'."
         )
         raise DeviceError(msg)
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
+    if not 0 <= (device_id or 0) < cuda_devices():
+        msg = (
+            f"device='cuda', but there is no GPU number {device_id}: the NVIDIA driver shows "
+            f"{cuda_devices()}, counted from 0. Correct `device_ids`."
+        )
+        raise DeviceError(msg)
+    _preload()
     options = {"device_id": str(device_id or 0), "arena_extend_strategy": "kSameAsRequested"}
     session = _session(graph, runtime, [(_CUDA, options)])
     if session.device != "cuda":
@@ -189,6 +232,13 @@ def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Sessi
         )
         raise DeviceError(msg)
     return session
+
+
+def _preload() -> None:
+    import onnxruntime as ort
+
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
 
 
 def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str, str]]]) -> Session:
@@ -204,11 +254,26 @@ def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str,
     lanes = runtime.lanes or (threads if on_cpu else _CUDA_LANES)
     options = _session_options(runtime, threads=max(threads // lanes, 1) if on_cpu else threads)
     try:
-        session = ort.InferenceSession(str(graph), options, providers=providers)
+        # Its own fallback would build the session again on the CPU, here or in a later run, and
+        # print a banner. ONNX Runtime 1.20 does not know the keyword, and only heeds the method.
+        session = ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
+        session.disable_fallback()
     except Exception as error:  # the binding's errors share no root but Exception
-        msg = f"ONNX Runtime cannot open {graph}: {error}"
-        raise ModelFilesError(msg) from error
-    return Session(session, device=_device_of(session.get_providers()[0]), lanes=lanes)
+        if on_cpu or any(sign in str(error).lower() for sign in _FILE_SIGNS):
+            msg = f"ONNX Runtime cannot open {graph}: {error}"
+            raise ModelFilesError(msg) from error
+        msg = f"{providers[0][0]} did not start for {graph.name}: {error}"
+        raise DeviceError(msg) from error
+    other = None
+    if on_cpu and runtime.lanes is None and threads > 1 and _cheap_to_open(graph):
+        on_one_lane = replace(runtime, threads=threads, lanes=1)
+        other = functools.partial(_session, graph, on_one_lane, providers)
+    device = _device_of(session.get_providers()[0])
+    return Session(session, device=device, lanes=lanes, other=other)
+
+
+def _cheap_to_open(graph: Path) -> bool:
+    return graph.stat().st_size <= _CHEAP_TO_OPEN_BYTES
 
 
 def _device_of(provider: str) -> str:

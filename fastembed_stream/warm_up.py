@@ -1,5 +1,5 @@
 """
-Which token budget suits this model on this machine: measured, not guessed.
+Which lanes and which token budget suit this model on this machine: measured, not guessed.
 
 On a CPU small groups win, since their tensors stay in cache; on a GPU large ones do. The curve is
 flat around its best point, so few sizes, each tried twice, find it.
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from fastembed_stream.errors import DeviceError, ModelFilesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["CPU_BUDGETS", "GPU_BUDGETS", "best_budget"]
+__all__ = ["CPU_BUDGETS", "GPU_BUDGETS", "Calibration", "Layout", "calibrate"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,38 +28,113 @@ GPU_BUDGETS = (2048, 4096, 8192, 16384, 32768, 65536)
 """Tokens of one group that are tried on a GPU."""
 
 _TIME_LIMIT_S = 1.5
+_SHARE_OF_LANES = 0.5
+"""Of the time limit, what comparing two layouts may take."""
 _GOOD_ENOUGH = 0.97
 _PAST_THE_BEST = 0.9
 
 
-def best_budget(
-    seconds_for: Callable[[int], float],
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """
+    One way to spread calls over the machine.
+
+    lanes        calls that run at the same time
+    seconds_for  runs one group of that many tokens on every lane at once, gives the seconds
+    """
+
+    lanes: int
+    seconds_for: Callable[[int], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What suits the machine: the layout, and the tokens of one group."""
+
+    layout: Layout
+    budget: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Trial:
+    """A layout, and by budget how many seconds one group on every lane took."""
+
+    layout: Layout
+    seconds: dict[int, float] = field(default_factory=dict)
+
+    def speed(self, budget: int) -> float:
+        """Tell the tokens in a second by the better of two tries: other work may slow one."""
+        run = self.layout.seconds_for
+        if not self.seconds:
+            run(budget)  # the first run of a session allocates
+        if budget not in self.seconds:
+            self.seconds[budget] = min(run(budget), run(budget))
+        return self.layout.lanes * budget / self.seconds[budget]
+
+    def expected_s(self, budget: int) -> float:
+        """Tell how long two tries of a budget should take, from the nearest one that was tried."""
+        near = min(self.seconds, key=lambda tried: abs(tried - budget))
+        return 2 * self.seconds[near] * budget / near
+
+
+def calibrate(
+    first: Layout,
     budgets: Sequence[int],
     *,
+    other: Callable[[], Layout] | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> int:
+) -> Calibration:
     """
-    Find the smallest budget that is about as fast as the fastest.
+    Choose the layout at a middle budget, then the smallest budget about as fast as the fastest.
 
-    Stops once sizes get clearly slower, or when the time is up: a large model is measured at few
-    sizes, a small one at all, within two seconds.
+    Stops once sizes get clearly slower, when a size does not fit into memory, or when the time is
+    up: a large model is measured at one layout and few sizes, a small one at all, within two
+    seconds.
 
-    seconds_for  runs one group of that many tokens on every lane, gives the seconds
-    budgets      ascending sizes
+    budgets  ascending sizes; a single one is kept, and serves to choose the layout
+    other    opens a second layout, which has to be clearly faster to win
+    raises   DeviceError where not even the smallest size runs
     """
-    start = clock()
-    speed: dict[int, float] = {}
-    seconds_for(budgets[0])  # the first run of a session allocates
-    for budget in budgets:
-        speed[budget] = budget / min(seconds_for(budget), seconds_for(budget))
-        if clock() - start > _TIME_LIMIT_S or speed[budget] < _PAST_THE_BEST * max(speed.values()):
+    started = clock()
+    trial = _Trial(layout=first)
+    trial.speed(budgets[0])
+    compared = "not compared"
+    middle = budgets[len(budgets) // 2]
+    if other is not None and 2 * trial.expected_s(middle) <= _SHARE_OF_LANES * _TIME_LIMIT_S:
+        trial, compared = _faster(trial, other, middle)
+    speeds = {budgets[0]: trial.speed(budgets[0])}
+    for budget in budgets[1:]:
+        too_long = clock() - started + trial.expected_s(budget) > _TIME_LIMIT_S
+        if too_long and budget not in trial.seconds:
             break
-    best = max(speed.values())
-    chosen = min(budget for budget, rate in speed.items() if rate >= _GOOD_ENOUGH * best)
+        try:
+            speeds[budget] = trial.speed(budget)
+        except DeviceError as error:
+            _LOG.debug("Groups of %d tokens do not run: %s", budget, error)
+            break
+        if speeds[budget] < _PAST_THE_BEST * max(speeds.values()):
+            break
+    best = max(speeds.values())
+    chosen = min(budget for budget, speed in speeds.items() if speed >= _GOOD_ENOUGH * best)
     _LOG.info(
-        "Token budget %d, of %s measured in %.1f s",
+        "Calibrated in %.1f s: token budget %d (%s), lanes %d (%s)",
+        clock() - started,
         chosen,
-        ", ".join(f"{budget}: {rate / best:.0%}" for budget, rate in speed.items()),
-        clock() - start,
+        ", ".join(f"{budget}: {speed / best:.0%}" for budget, speed in speeds.items()),
+        trial.layout.lanes,
+        compared,
     )
-    return chosen
+    return Calibration(layout=trial.layout, budget=chosen)
+
+
+def _faster(first: _Trial, other: Callable[[], Layout], budget: int) -> tuple[_Trial, str]:
+    """Compare two layouts at one budget; a draw or a failure goes to the one that is open."""
+    try:
+        here, second = first.speed(budget), _Trial(layout=other())
+        there = second.speed(budget)
+    except (DeviceError, ModelFilesError) as error:
+        return first, f"not compared: {error}"
+    best = max(here, there)
+    lanes = first.layout.lanes, second.layout.lanes
+    compared = f"{lanes[0]}: {here / best:.0%}, {lanes[1]}: {there / best:.0%}"
+    return (first if here >= _GOOD_ENOUGH * there else second), compared

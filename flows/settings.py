@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda fails without a GPU")
     device_ids: Numbers = Field((), description="GPUs to use, with commas")
     threads: int | None = Field(None, description="CPU threads; else all cores of the process")
-    lanes: int | None = Field(None, description="concurrent inference calls; else one a thread")
+    lanes: int | None = Field(None, description="concurrent inference calls; else measured")
     token_budget: int | None = Field(None, description="tokens of one call; else measured")
 
     qdrant_url: str = Field("http://localhost:6333", description="server")

@@ -10,6 +10,7 @@ renaming one drops its state.
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -18,6 +19,7 @@ from fastembed_stream.errors import FastembedStreamError
 from flows.settings import Settings
 from operators import decode, drain_on_signals, embed_dense, metrics, to_points, window
 from operators.shutdown import STOP
+from operators.window import estimated_tokens
 
 __all__ = ["build", "flow"]
 
@@ -25,6 +27,7 @@ __all__ = ["build", "flow"]
 def flow() -> Dataflow:
     """Build the flow from the environment, ready to run: signals, logs and metrics set up."""
     drain_on_signals()
+    STOP.ends_process = True
     try:
         return _configured(Settings.from_environment())
     except FastembedStreamError as error:
@@ -53,7 +56,8 @@ def build(settings: Settings) -> Dataflow:
     text_to_qdrant = Dataflow("text_to_qdrant")
     messages = op.input("kafka", text_to_qdrant, settings.source)
     records = decode("decode", messages, schema=settings.schema_)
-    windows = window("window", records.oks, limits=settings.window)
+    weigh = partial(estimated_tokens, most=stage.limit)
+    windows = window("window", records.oks, limits=settings.window, weigh=weigh)
     embedded = embed_dense("embed", windows, stage=stage, limits=settings.stage_limits)
     points = to_points("points", embedded.oks, identity=settings.identity)
     op.output("qdrant", points.oks, settings.sink(stage, fingerprint, dead_letters))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, NoReturn, cast
 
 import bytewax.operators as op
@@ -23,6 +25,9 @@ RESERVED = "_stream"
 
 _DEEPEST = 24
 """Levels of a payload. gRPC's messages nest 100 deep, and one JSON object takes three of them."""
+
+_NAMES_TOLD = 10
+"""Fields of an object that a reason names."""
 
 
 class BadRecordError(ValueError):
@@ -172,10 +177,16 @@ def _at(document: dict[str, Any], path: str) -> object:
     value: object = document
     for name in path.split("."):
         if not isinstance(value, dict) or name not in value:
-            msg = f"Field {path!r} is missing; the object has {', '.join(document) or 'none'}."
+            msg = f"Field {path!r} is missing; the object has {_names(document)}."
             raise BadRecordError(msg)
         value = value[name]
     return value
+
+
+def _names(document: dict[str, Any]) -> str:
+    names = ", ".join(islice(document, _NAMES_TOLD)) or "none"
+    n_more = len(document) - _NAMES_TOLD
+    return f"{names} and {n_more:,} more" if n_more > 0 else names
 
 
 def _checked_text(value: object, what: str, schema: Schema) -> str:
@@ -217,7 +228,9 @@ def _message_key(message: Message) -> str:
 def _field_key(document: dict[str, Any], path: str) -> str | int:
     key = _at(document, path)
     if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
-        msg = f"Key field {path!r} is {key!r}; expected a non-empty string or an integer."
+        # Not its whole repr: it can be megabytes long, or nested deeper than Python goes.
+        got = reprlib.repr(key)
+        msg = f"Key field {path!r} is {got}; expected a non-empty string or an integer."
         raise BadRecordError(msg)
     return key
 

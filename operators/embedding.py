@@ -12,7 +12,9 @@ import numpy as np
 from bytewax.dataflow import operator
 
 from fastembed_stream import Fetching, Model, Runtime, catalog, fingerprint, locate, open_model
+from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
+from fastembed_stream.families.dense_text import DenseTextFamily
 from operators.metrics import FAILURES, TRUNCATED_TEXTS, TRUNCATED_TOKENS
 from operators.records import Batch, Batches, Failure, Record, Split
 from operators.stages import StageLimits, run_stages
@@ -30,15 +32,19 @@ class _Opened:
         self._lock = threading.Lock()
         self._embedder: TextEmbedder | None = None
         self.fingerprint = ""
+        self.limit: int | None = None
 
     def embedder(self, stage: DenseStage) -> TextEmbedder:
         with self._lock:
             if self._embedder is None:
                 files = locate(stage.row, folder=stage.folder, fetching=stage.fetching)
-                self.fingerprint = _fingerprint(stage, files)
-                self._embedder = open_model(
+                embedder = open_model(
                     stage.row, folder=files, runtime=stage.runtime, max_tokens=stage.max_tokens
                 )
+                _check_dim(stage, files, embedder)
+                self.fingerprint = _fingerprint(stage, files)
+                self.limit = _limit(embedder)
+                self._embedder = embedder
             return self._embedder
 
 
@@ -84,8 +90,17 @@ class DenseStage:
         """Give the model's row."""
         return catalog.find(self.model) if isinstance(self.model, str) else self.model
 
+    @property
+    def limit(self) -> int | None:
+        """Give the most tokens of one text; None for a static model, and before it is opened."""
+        return self._opened.limit
+
     def open(self) -> str:
-        """Open the model and measure its token budget now; give the model's fingerprint."""
+        """
+        Open the model and measure its token budget now; give the model's fingerprint.
+
+        raises  SettingError where its vectors have another length than its row says
+        """
         self._opened.embedder(self).warm_up()
         return self._opened.fingerprint
 
@@ -129,6 +144,24 @@ def _fingerprint(stage: DenseStage, files: Path) -> str:
         return made
     told = f"{made} {stage.max_tokens} {prompt}".encode()
     return hashlib.blake2b(told, digest_size=8).hexdigest()
+
+
+def _check_dim(stage: DenseStage, files: Path, embedder: TextEmbedder) -> None:
+    [vector] = embedder(["text"])
+    if vector.size != stage.row.dim:
+        msg = (
+            f"The model in {files} gives vectors of {vector.size} numbers, but {stage.row.name} "
+            f"has {stage.row.dim}: the folder holds another model. Name that one, or its folder."
+        )
+        raise SettingError(msg)
+
+
+def _limit(embedder: TextEmbedder) -> int | None:
+    match embedder:
+        case Embedder(family=DenseTextFamily(tokens=tokens)):
+            return tokens.limit
+        case _:
+            return None
 
 
 @operator

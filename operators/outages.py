@@ -25,11 +25,13 @@ class BrokenFlowError(FastembedStreamError, RuntimeError):
 
 def waited_out(what: str, ask: Callable[[], T], is_transient: Callable[[BaseException], bool]) -> T:
     """
-    Ask a neighbour at start-up until it answers, however long that takes.
+    Ask a neighbour until it answers, however long that takes.
 
-    A signal to stop ends the process with 0: nothing has been read yet, so nothing is lost.
+    A request to stop ends the wait. Before anything has run, and in a process that is ours, it
+    ends the process with 0: nothing has been read yet, so nothing is lost.
 
-    raises  what `ask` raises, if that is not transient
+    raises  what `ask` raises, if that is not transient; BrokenFlowError where a request to stop
+            comes in a process of someone else, or once something has run
     """
     retrying = Retrying(
         retry=retry_if_exception(is_transient),
@@ -47,7 +49,12 @@ def _log(what: str, state: RetryCallState) -> None:
 
 def _sleep_unless_stopped(seconds: float) -> None:
     STOP.wait(seconds)
-    if STOP.requested:
+    if not STOP.requested:
+        return
+    if STOP.ends_process and not STOP.started:
         logging.shutdown()
         # Bytewax has no way to end while it builds: an exception would read as a failure.
         os._exit(0)
+    when = "while it waited for a neighbour" if STOP.started else "before it started"
+    msg = f"The flow was stopped {when}. A restart resumes from its last commit."
+    raise BrokenFlowError(msg)

@@ -32,6 +32,10 @@ class Identity:
 
     collection  where the points go
     source      name for where keys come from; None takes each message's topic
+
+    A `source` that several topics share lets one key of two of them be one point. The fence of
+    the sink compares versions within one partition of one topic only, so of two topics that
+    write the same key the last to arrive stays, and a replay may end with the other one.
     """
 
     collection: str

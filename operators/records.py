@@ -27,14 +27,19 @@ __all__ = [
 
 Vector: TypeAlias = NDArray[np.float32]
 
+_LONGEST_REASON = 2_000
+_LONGEST_TRACEBACK = 8_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """
-    One Kafka message as it came; (topic, partition, offset) is also the version of what it says.
+    One Kafka message as it came; (source, offset) is also the version of what it says.
 
     timestamp_ms  milliseconds since 1970 UTC, None where the broker gave none
     headers       names and raw values, repeated names kept
+    log           id of the topic's log: one made again under the same name has another; empty
+                  where the brokers have no ids
     """
 
     topic: str
@@ -44,11 +49,13 @@ class Message:
     value: bytes | None
     timestamp_ms: int | None = None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    log: str = ""
 
     @property
     def source(self) -> str:
-        """Name the partition; offsets can be compared only within one."""
-        return f"{self.topic}/{self.partition}"
+        """Name the log of the partition; offsets can be compared only within one."""
+        where = f"{self.topic}/{self.partition}"
+        return f"{where}@{self.log}" if self.log else where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +92,8 @@ class Failure:
 
     stage       which step refused it
     error_type  full name of the exception's class
-    reason      what, got, expected, what to do
-    traceback   where it was raised, empty for a plain refusal
+    reason      what, got, expected, what to do: at most 2,000 characters
+    traceback   where it was raised, its last 8,000 characters; empty for a plain refusal
     """
 
     origin: Message
@@ -97,14 +104,19 @@ class Failure:
 
     @classmethod
     def of(cls, origin: Message, stage: str, error: BaseException) -> Failure:
-        """Keep an exception's type, text and place."""
+        """
+        Keep an exception's type, text and place.
+
+        What a message says may stand in both texts: they are cut, and made such that UTF-8 can
+        write them, or one record's names could keep the dead letters from being written for ever.
+        """
         kind = type(error)
         return cls(
             origin=origin,
             stage=stage,
             error_type=f"{kind.__module__}.{kind.__qualname__}",
-            reason=str(error) or kind.__name__,
-            traceback="".join(traceback.format_exception(error)),
+            reason=_start(str(error), _LONGEST_REASON) or kind.__name__,
+            traceback=_end("".join(traceback.format_exception(error)), _LONGEST_TRACEBACK),
         )
 
 
@@ -133,3 +145,18 @@ class Split:
 
     oks: Batches
     errs: Stream[tuple[str, Failures]]
+
+
+def _start(text: str, n_characters: int) -> str:
+    start = _encodable(text[: n_characters + 1])
+    return start if len(start) <= n_characters else start[: n_characters - 3] + "..."
+
+
+def _end(text: str, n_characters: int) -> str:
+    end = _encodable(text[-n_characters - 1 :])
+    return end if len(end) <= n_characters else "..." + end[3 - n_characters :]
+
+
+def _encodable(text: str) -> str:
+    """Spell out half surrogate pairs, which JSON can carry and UTF-8 cannot."""
+    return text.encode(errors="backslashreplace").decode()

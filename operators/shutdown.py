@@ -28,10 +28,15 @@ class Stop:
     """
     Whether this process has been asked to end, and how long it may still write.
 
-    drain_s  seconds from the request until waits for a broken neighbour are given up
+    drain_s       seconds from the request until waits for a broken neighbour are given up
+    ends_process  whether a request that comes before anything has run may end the process at
+                  once; only for whoever owns the process
+    started       whether anything has run: from then on only the flow itself ends the process
     """
 
     drain_s: float = 25.0
+    ends_process: bool = False
+    started: bool = False
     _requested_at: float | None = None
 
     def request(self) -> None:
@@ -40,8 +45,9 @@ class Stop:
             self._requested_at = time.monotonic()
 
     def reset(self) -> None:
-        """Forget the request: for the next flow of the same process."""
+        """Forget the request and what has run: for the next flow of the same process."""
         self._requested_at = None
+        self.started = False
 
     @property
     def requested(self) -> bool:
@@ -49,17 +55,28 @@ class Stop:
         return self._requested_at is not None
 
     @property
+    def left_s(self) -> float | None:
+        """Give the seconds that are left to drain; None while nobody asks to end."""
+        if self._requested_at is None:
+            return None
+        return max(self._requested_at + self.drain_s - time.monotonic(), 0.0)
+
+    @property
     def overdue(self) -> bool:
         """Tell whether the time to drain is over."""
-        return (
-            self._requested_at is not None and time.monotonic() - self._requested_at > self.drain_s
-        )
+        return self.left_s == 0.0
 
     def wait(self, seconds: float) -> None:
         """Sleep, but not past a request to end."""
         until = time.monotonic() + seconds
         while not self.requested and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.05))
+
+    def nap(self, seconds: float) -> None:
+        """Sleep between tries; only for a moment once the flow should end, to keep its time."""
+        self.wait(seconds)
+        if self.requested:
+            time.sleep(min(seconds, 0.5))
 
 
 STOP = Stop()

@@ -8,13 +8,14 @@ the engine see the next batch before the last one is done.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
 import typing
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -24,22 +25,24 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import StatefulBatchLogic
 from tenacity import (
+    RetryCallState,
     Retrying,
     before_sleep_log,
-    retry_if_exception_type,
-    stop_after_attempt,
+    retry_if_exception,
     wait_random_exponential,
 )
 from typing_extensions import override
 
-from fastembed_stream.errors import DeviceError, SettingError
+from fastembed_stream.errors import DeviceError, FastembedStreamError, SettingError
 from fastembed_stream.threads import Threads
 from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
+from operators.outages import BrokenFlowError
 from operators.pressure import watch
 from operators.records import Batch, Batches, Failure, Split
+from operators.shutdown import STOP
 
-__all__ = ["OUTAGES", "Stage", "StageLimits", "StageLogic", "apply", "run_stages"]
+__all__ = ["Stage", "StageLimits", "StageLogic", "apply", "is_outage", "run_stages"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,10 +57,30 @@ It may raise for the whole batch; the runner then finds the guilty record.
 Stages: TypeAlias = typing.Sequence[Stage]
 """Stages that run one after another over each batch."""
 
-OUTAGES = (DeviceError, MemoryError, OSError)
-"""What is wrong with the world rather than with a record: tried again, never dead-lettered."""
+_OUTAGE_ERRNOS = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EDQUOT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENETDOWN,
+        errno.ENETRESET,
+        errno.ENETUNREACH,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EROFS,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
 
 _POLL = timedelta(milliseconds=2)
+_SLICE_S = 0.05
+"""A wait looks so often for a request to stop."""
 
 _MOST_WAITING = 8
 """Batches that may wait for each that runs, before the whole worker waits."""
@@ -107,19 +130,40 @@ def run_stages(
     return split("split", op.stateful_batch("run", up, build))
 
 
+def is_outage(error: BaseException) -> bool:
+    """
+    Tell what is wrong with the world rather than with a record: tried again, never dead-lettered.
+
+    Of the operating system's errors only those are that no record can cause: a file that is not
+    there or is no image is the fault of the record that names it.
+    """
+    match error:
+        case DeviceError() | MemoryError() | ConnectionError() | TimeoutError():
+            return True
+        case FutureTimeoutError():  # on Python 3.10 not yet the same as the one above
+            return True
+        case OSError():
+            return error.errno in _OUTAGE_ERRNOS
+        case _:
+            return False
+
+
 def apply(stage: Stage, batch: Batch) -> Batch:
     """
     Run one stage; where it raises, halve the batch until the guilty record stands alone.
 
-    raises  OUTAGES, which are no record's fault
+    raises  outages, and errors that this project raises on purpose, such as a model that cannot
+            be opened: no record's fault
     """
     if not batch.records:
         return batch
     try:
         done = stage(Batch(records=batch.records))
-    except OUTAGES:
+    except FastembedStreamError:
         raise
-    except Exception as error:  # noqa: BLE001  the border that turns an error into a Failure
+    except Exception as error:  # the border that turns an error into a Failure
+        if is_outage(error):
+            raise
         if len(batch.records) > 1:
             half = len(batch.records) // 2
             first = apply(stage, Batch(records=batch.records[:half]))
@@ -148,13 +192,17 @@ class _Workshop:
         self._lock = threading.Lock()
         self._threads: Threads | None = None
         self._retrying = Retrying(
-            retry=retry_if_exception_type(OUTAGES),
+            retry=retry_if_exception(is_outage),
             wait=wait_random_exponential(multiplier=0.5, max=30),
-            stop=stop_after_attempt(limits.attempts),
+            stop=self._enough,
+            sleep=_nap,
             before_sleep=before_sleep_log(_LOG, logging.WARNING),
             after=lambda _: RETRIES.labels("stages").inc(),
             reraise=True,
         )
+
+    def _enough(self, state: RetryCallState) -> bool:
+        return STOP.overdue or state.attempt_number >= self._limits.attempts
 
     def submit(self, batch: Batch) -> Future[Batch]:
         with self._lock:
@@ -186,6 +234,7 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
         self._limits = limits
         self._flying: deque[tuple[Batch, Future[Batch]]] = deque()
         self._first_since = time.monotonic()
+        STOP.started = True
         watch(self)
         for batch in unfinished:
             self._start(batch)
@@ -239,14 +288,14 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
     def _land(self) -> Batch:
         """Wait for the oldest batch; its error, if any, is the flow's."""
         batch, future = self._flying.popleft()
-        try:
-            return future.result(timeout=self._limits.batch_timeout_s)
-        except FutureTimeoutError as error:
-            if future.done():  # the stage's own time-out, which says what it waited for
-                raise
-            raise self._hung(batch) from error
-        finally:
-            self._first_since = time.monotonic()
+        until = time.monotonic() + self._limits.batch_timeout_s
+        while not wait((future,), _SLICE_S).done:
+            if STOP.overdue:
+                raise _unfinished(batch)
+            if time.monotonic() > until:
+                raise self._hung(batch)
+        self._first_since = time.monotonic()
+        return future.result()
 
     def _hung(self, batch: Batch) -> DeviceError:
         return DeviceError(
@@ -254,3 +303,14 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
             f"{self._limits.batch_timeout_s:.0f} s: a device or a server hangs. The flow "
             "fails, to be restarted from its last commit."
         )
+
+
+def _unfinished(batch: Batch) -> BrokenFlowError:
+    return BrokenFlowError(
+        f"A batch of {len(batch.records)} records is not done, and the time to drain is over. "
+        "They are repeated on resume."
+    )
+
+
+def _nap(seconds: float) -> None:
+    STOP.nap(seconds)

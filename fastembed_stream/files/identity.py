@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from pathlib import Path
 
 from fastembed_stream.errors import ModelFilesError
-from fastembed_stream.model import Model
+from fastembed_stream.model import Model, Recipe
 
 __all__ = ["fingerprint"]
 
+# Counted up when the digits of the same model would change: stored vectors are compared by them.
+_FORMAT = 1
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 # Read whole up to here; of longer files both ends, since a retrained or requantized model differs
 # in them too, and opening must not read gigabytes.
@@ -21,11 +24,15 @@ _BLOCK = 1 << 20
 
 def fingerprint(model: Model, folder: Path) -> str:
     """
-    Give 16 hexadecimal digits that change when the files, the recipe or the limits change.
+    Give 16 hexadecimal digits that change when the files or the recipe change.
 
-    model    the row; its recipe, dimension and limit count, its name and source do not, so the same
-             files give the same digits wherever they came from
+    model    the row; its recipe and dimension count, its name and source do not, so the same files
+             give the same digits wherever they came from. Nor does the limit that the card states:
+             the one that holds stands in tokenizer_config.json.
     folder   where `locate` found the files
+
+    Of a recipe the family's name and what differs from its defaults count, so a later version that
+    adds a field leaves the digits of the models that do not use it as they were.
 
     Of a file above 64 MiB the first and the last 16 MiB and the size count. Files are read once in
     a process while their path, size and time of change stay the same.
@@ -33,7 +40,7 @@ def fingerprint(model: Model, folder: Path) -> str:
     Raises ModelFilesError if a file of the row is missing.
     """
     state = hashlib.blake2b(digest_size=8)
-    state.update(repr((model.recipe, model.dim, model.max_tokens)).encode())
+    state.update(repr((_FORMAT, model.dim, *_told(model.recipe))).encode())
     for name in model.files:
         if not (folder / name).is_file():
             msg = f"No fingerprint for model {model.name!r}: {name!r} is not in {folder}."
@@ -43,6 +50,15 @@ def fingerprint(model: Model, folder: Path) -> str:
         if (folder / name).is_file():
             state.update(name.encode() + _content(folder / name))
     return state.hexdigest()
+
+
+def _told(recipe: Recipe) -> list[str | tuple[str, object]]:
+    """Give the family's name, and by name in their order the fields that are not the default."""
+    values = ((each.name, getattr(recipe, each.name), each.default) for each in fields(recipe))
+    told = sorted(
+        (name, value) for name, value, default in values if default is MISSING or value != default
+    )
+    return [type(recipe).__name__, *told]
 
 
 def _content(path: Path) -> bytes:

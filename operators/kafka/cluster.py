@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, Uuid
+from confluent_kafka.admin import AdminClient
 
 from fastembed_stream.errors import SettingError
 from operators.outages import waited_out
 
-__all__ = ["CALL_TIMEOUT_S", "TRANSIENT", "Cluster", "is_transient", "partitions"]
+__all__ = ["CALL_TIMEOUT_S", "TRANSIENT", "Cluster", "is_transient", "log_of", "partitions"]
 
 _LOG = logging.getLogger(__name__)
+
+# librdkafka says each failed connection again and again, which `_SaidOnce` says once in a while.
+# Lower this logger's level to hear all of it.
+_LIBRDKAFKA = logging.getLogger(f"{__name__}.librdkafka")
+_LIBRDKAFKA.setLevel(logging.CRITICAL)
+_QUIET_S = 10.0
 
 CALL_TIMEOUT_S = 10.0
 """Of one question to the brokers."""
@@ -34,7 +42,24 @@ TRANSIENT = frozenset(
     }
 )
 
-Client = TypeVar("Client", Consumer, Producer)
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
+
+_NO_ID = str(Uuid(0, 0))
+"""What brokers before Apache Kafka 2.8 give."""
+
+_OWN = {
+    "bootstrap.servers": "it is `brokers`",
+    "metadata.broker.list": "it is `brokers`",
+    "group.id": "it is `Reading(group=...)`",
+    "auto.offset.reset": "a gap in the log must be told, never jumped in silence",
+    "enable.auto.commit": "offsets count when their epoch is committed, not before",
+    "enable.auto.offset.store": "offsets count when their epoch is committed, not before",
+    "enable.partition.eof": "it is `Reading(tail=...)`",
+    "enable.idempotence": "without it a retry repeats and reorders messages",
+    "message.timeout.ms": "an outage is waited out, and with it a message would be dropped",
+    "delivery.timeout.ms": "an outage is waited out, and with it a message would be dropped",
+}
+"""Options that delivery rests on, and why they are not free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +68,8 @@ class Cluster:
     Where the brokers are, and how to talk to them.
 
     brokers  'host:port', several with commas
-    options  any setting of librdkafka, such as {"security.protocol": "SASL_SSL"}
+    options  settings of librdkafka, such as {"security.protocol": "SASL_SSL"}; those that delivery
+             rests on are refused
     """
 
     brokers: str
@@ -53,6 +79,10 @@ class Cluster:
         if not self.brokers.strip():
             msg = "Where is Kafka? Expected brokers such as 'localhost:9092'; got nothing."
             raise SettingError(msg)
+        for name in self.options:
+            if name in _OWN:
+                msg = f"Kafka option {name!r} is not free: {_OWN[name]}. Leave it out."
+                raise SettingError(msg)
 
     def consumer(self, own: Mapping[str, str | int | bool]) -> Consumer:
         """Make a consumer; SettingError where librdkafka refuses an option."""
@@ -62,16 +92,20 @@ class Cluster:
         """Make a producer; SettingError where librdkafka refuses an option."""
         return self._made(Producer, own)
 
+    def admin(self) -> AdminClient:
+        """Make a client for questions; SettingError where librdkafka refuses an option."""
+        return self._made(AdminClient, {})
+
     def _made(self, kind: type[Client], own: Mapping[str, str | int | bool]) -> Client:
         config = {
             **own,
             "bootstrap.servers": self.brokers,
-            "error_cb": _log_error,
-            "logger": _LOG,
+            "error_cb": _SaidOnce(),
+            "logger": _LIBRDKAFKA,
             **self.options,
         }
         try:
-            return kind(config)
+            return kind(config)  # type: ignore[arg-type]  # the admin's stub knows no callbacks
         except KafkaException as error:
             msg = f"Kafka option refused: {error.args[0]}. See librdkafka's CONFIGURATION.md."
             raise SettingError(msg) from error
@@ -93,6 +127,29 @@ def partitions(client: Consumer | Producer, topic: str) -> list[str]:
     return waited_out(f"Kafka topic {topic}", ask, is_transient)
 
 
+def log_of(cluster: Cluster, asking: Consumer, topic: str) -> str:
+    """
+    Name the log that a topic has now, by the topic's id: one made again has another.
+
+    Waits for brokers that are away; '' from those that have no ids, or no controller to ask.
+    """
+    admin = cluster.admin()  # lives until its answer is here
+
+    def ask() -> str:
+        known = asking.list_topics(topic, timeout=CALL_TIMEOUT_S)
+        if known.controller_id not in known.brokers:
+            return ""
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_TIMEOUT_S)
+        found = described[topic].result().topic_id
+        return str(found) if found is not None and str(found) != _NO_ID else ""
+
+    try:
+        return waited_out(f"the id of Kafka topic {topic}", ask, is_transient)
+    except KafkaException as error:
+        _LOG.debug("%s: no topic id: %s", topic, error)
+        return ""
+
+
 def is_transient(error: BaseException) -> bool:
     """Tell whether the same question can be answered later."""
     if not isinstance(error, KafkaException) or not error.args:
@@ -101,5 +158,14 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(cause, KafkaError) and (cause.retriable() or cause.code() in TRANSIENT)
 
 
-def _log_error(error: KafkaError) -> None:
-    _LOG.warning("Kafka: %s", error)
+class _SaidOnce:
+    """Logs the errors of one client's connections, each kind again only after a while."""
+
+    def __init__(self) -> None:
+        self._said_at: dict[int, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now - self._said_at.get(error.code(), -_QUIET_S) >= _QUIET_S:
+            self._said_at[error.code()] = now
+            _LOG.warning("Kafka: %s; trying again", error)

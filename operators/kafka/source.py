@@ -27,7 +27,14 @@ from confluent_kafka import Message as KafkaMessage
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
-from operators.kafka.cluster import CALL_TIMEOUT_S, TRANSIENT, Cluster, is_transient, partitions
+from operators.kafka.cluster import (
+    CALL_TIMEOUT_S,
+    TRANSIENT,
+    Cluster,
+    is_transient,
+    log_of,
+    partitions,
+)
 from operators.metrics import LAST_COMMIT, LAST_OFFSET
 from operators.outages import BrokenFlowError, waited_out
 from operators.pressure import reset, saturated
@@ -41,6 +48,7 @@ _LOG = logging.getLogger(__name__)
 _IDLE = timedelta(milliseconds=5)
 _FETCHED_AHEAD_KB = 16 * 1024
 _FETCHED_AT_ONCE = 1_000
+_CLOSING_TIMEOUT_MS = 6_000
 
 OnGap: TypeAlias = Literal["fail", "continue"]
 
@@ -52,13 +60,17 @@ class Reading:
 
     group                  consumer group whose offsets show the progress to lag tools; the flow
                            itself resumes from its recovery store
-    start                  where a partition begins that the recovery store does not know
+    start                  where a partition begins that the recovery store does not know; 'latest'
+                           is for trials: after a kill before the first commit, or with a
+                           partition added later, it is the end at that time, and what came
+                           before is never read
     on_gap                 what to do where the log no longer has the offset to resume from: 'fail'
                            and say what is lost, or 'continue' with a warning
     max_epoch_records      most messages of a partition in one epoch
     max_epoch_bytes        most bytes of a partition in one epoch: bounds memory
     max_batch              most messages that all partitions of a worker hand on at once
-    tail                   wait for more at the end; False ends at what was there at the start
+    tail                   wait for more at the end; False ends at the end of the log, whenever
+                           that is reached
     """
 
     group: str = "fastembed-stream"
@@ -90,6 +102,11 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
     crash reads again from the last commit. Nothing is skipped in silence: where the log no longer
     has the offset, the flow fails and says how many messages are gone.
 
+    Messages name the log that their topic had when the flow started, so that offsets of a topic
+    made again are not compared with those of the old one. The recovery store does not name it: a
+    topic made again needs an empty store, and one that already has grown past the offset is not
+    noticed.
+
     Partitions are listed at the start: restart the flow after adding some. A topic that was part
     of a recovery store must stay in the list.
     """
@@ -103,7 +120,7 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
         self._cluster = cluster
         self._topics = tuple(topics)
         self._reading = reading
-        self._consumers: dict[int, _SharedConsumer] = {}
+        self._consumers: dict[tuple[int, str], _SharedConsumer] = {}
         if not self._topics or not all(self._topics):
             msg = f"Which topics? Expected at least one name; got {list(self._topics)}."
             raise SettingError(msg)
@@ -121,11 +138,11 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: int | None
     ) -> StatefulSourcePartition[Message, int]:
-        thread = threading.get_ident()
-        if thread not in self._consumers or self._consumers[thread].started:
-            self._consumers[thread] = _SharedConsumer(self._cluster, self._reading)
+        whose = (threading.get_ident(), step_id)  # one source may feed several inputs
+        if whose not in self._consumers or self._consumers[whose].started:
+            self._consumers[whose] = _SharedConsumer(self._cluster, self._reading)
         topic, _, number = for_part.rpartition("/")
-        return _Partition(self._consumers[thread], topic, int(number), resume_state, self._reading)
+        return _Partition(self._consumers[whose], topic, int(number), resume_state, self._reading)
 
 
 class _Partition(StatefulSourcePartition[Message, int]):
@@ -161,7 +178,8 @@ class _Partition(StatefulSourcePartition[Message, int]):
             self._idle = True
             return []
         taken = self._shared.take(self._topic, self._partition, limit)
-        messages = [_message(message) for message in taken]
+        log = self._shared.log(self._topic)
+        messages = [_message(message, log) for message in taken]
         self._idle = not messages
         if messages:
             self._offset = messages[-1].offset + 1
@@ -206,6 +224,7 @@ class _SharedConsumer:
     """
 
     def __init__(self, cluster: Cluster, reading: Reading) -> None:
+        self._cluster = cluster
         self._reading = reading
         self._consumer = cluster.consumer(
             {
@@ -215,16 +234,21 @@ class _SharedConsumer:
                 "auto.offset.reset": "error",
                 "enable.partition.eof": not reading.tail,
                 "queued.max.messages.kbytes": _FETCHED_AHEAD_KB,
+                # No membership hangs on it, but closing waits so long for a broker that is away.
+                "session.timeout.ms": _CLOSING_TIMEOUT_MS,
             }
         )
         self._queues: dict[tuple[str, int], deque[KafkaMessage]] = {}
         self._starts: list[TopicPartition] = []
         self._ended: set[tuple[str, int]] = set()
+        self._logs: dict[str, str] = {}
         self._open = 0
         self.started = False
 
     def add(self, topic: str, partition: int, resume: int | None) -> int:
         """Take on a partition; give the offset that it starts at."""
+        if topic not in self._logs:
+            self._logs[topic] = log_of(self._cluster, self._consumer, topic)
         offset = self._first_offset(topic, partition, resume)
         self._queues[topic, partition] = deque()
         self._starts.append(TopicPartition(topic, partition, offset))
@@ -247,6 +271,10 @@ class _SharedConsumer:
         if not queue and not any(self._queues.values()):
             self._fetch()
         return [queue.popleft() for _ in range(min(limit, len(queue)))]
+
+    def log(self, topic: str) -> str:
+        """Name the log of a topic, as its messages carry it."""
+        return self._logs[topic]
 
     def at_end(self, topic: str, partition: int) -> bool:
         """Tell whether all of a partition was read, for sources that do not wait for more."""
@@ -291,10 +319,14 @@ class _SharedConsumer:
             _LOG.warning("Kafka: %s; reading goes on when it is back", error)
 
     def _jump_gap(self, topic: str, partition: int, offset: int | None) -> None:
-        """Retention has overtaken the reader."""
+        """Retention has overtaken the reader, or the topic was made again."""
         low, high = self._watermarks(topic, partition)
         gap = _Gap(where=f"{topic}/{partition}", wanted=offset or 0, low=low, high=high)
         start = TopicPartition(topic, partition, gap.jumped(self._reading.on_gap))
+        if log_of(self._cluster, self._consumer, topic) != self._logs[topic]:
+            # What other partitions have fetched may be of either log, and must not be mixed up.
+            msg = f"{topic} was made again while it was read. A restart reads the new one."
+            raise BrokenFlowError(msg)
         # Not by seek: librdkafka no longer reads a partition whose offset it has given up.
         self._consumer.incremental_unassign([TopicPartition(topic, partition)])
         self._consumer.incremental_assign([start])
@@ -335,19 +367,24 @@ class _Gap:
         if self.wanted < self.low:
             lost = self.low - self.wanted
             what = f"{lost} messages are gone (retention): the log starts at {self.low}"
+            advice = (
+                "To go on without them, set on_gap='continue'; to read all again, start with an "
+                "empty recovery store."
+            )
         else:
             what = f"the log ends at {self.high}: the topic was made again"
-        if on_gap == "fail":
-            msg = (
-                f"{self.where} cannot resume at offset {self.wanted}; {what}. To go on without "
-                "them, set on_gap='continue'; to read all again, start with an empty store."
+            advice = (
+                "Start with an empty recovery store; to keep this one and go on from the start of "
+                "the log, set on_gap='continue'."
             )
+        if on_gap == "fail":
+            msg = f"{self.where} cannot resume at offset {self.wanted}; {what}. {advice}"
             raise BrokenFlowError(msg)
         _LOG.warning("%s: resume at %d wanted, %s; going on", self.where, self.wanted, what)
         return self.low
 
 
-def _message(message: KafkaMessage) -> Message:
+def _message(message: KafkaMessage, log: str = "") -> Message:
     kind, stamp = message.timestamp()
     return Message(
         topic=str(message.topic()),
@@ -357,6 +394,7 @@ def _message(message: KafkaMessage) -> Message:
         value=message.value(),
         timestamp_ms=None if kind == TIMESTAMP_NOT_AVAILABLE else stamp,
         headers=_headers(message),
+        log=log,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from qdrant_client import QdrantClient, models
 
@@ -14,8 +15,9 @@ from operators.decoding import RESERVED
 from operators.outages import waited_out
 from operators.qdrant.errors import is_transient
 from operators.qdrant.server import Server
+from operators.shutdown import STOP
 
-__all__ = ["Collection", "Distance", "VectorSpace", "prepare"]
+__all__ = ["Collection", "Distance", "VectorSpace", "check", "prepare"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,6 +29,15 @@ _DISTANCES: Mapping[Distance, models.Distance] = {
     "euclid": models.Distance.EUCLID,
     "manhattan": models.Distance.MANHATTAN,
 }
+_INDEXES: Mapping[str, models.PayloadSchemaType] = {
+    f"{RESERVED}.source": models.PayloadSchemaType.KEYWORD,
+    f"{RESERVED}.offset": models.PayloadSchemaType.INTEGER,
+}
+"""What the fence looks up."""
+_ID = "id"
+"""Beside the makers of the vectors in the collection's metadata: which collection this is."""
+_SETTLE_S = 1.0
+"""Several processes may adopt a collection at once; after this long all read the last one's id."""
 _OLDEST_SERVER = (1, 16)
 """The first version whose upsert takes a filter: the fence."""
 
@@ -55,7 +66,7 @@ class Collection:
     """
     A collection as this flow needs it: made when absent, compared when present.
 
-    vectors  its named vectors
+    vectors  its named vectors, all of them: writing a point drops any other that it has
     """
 
     name: str
@@ -65,15 +76,35 @@ class Collection:
         if not self.name or not self.vectors:
             msg = f"A collection needs a name and at least one vector; got {self}."
             raise SettingError(msg)
+        if _ID in self.vectors:
+            msg = f"A vector cannot be named {_ID!r}: the collection's metadata has an {_ID} there."
+            raise SettingError(msg)
 
 
 def prepare(server: Server, wanted: Collection) -> None:
     """
     Make the collection, or compare the one that is there; waits for a server that is away.
 
+    A collection that something else made is adopted where it fits: its metadata then say which
+    collection it is and what makes its vectors.
+
     raises  SettingError that says all that differs
     """
     waited_out(f"Qdrant {server.url or ''}", lambda: _prepared(server, wanted), is_transient)
+
+
+def check(server: Server, wanted: Collection) -> str:
+    """
+    Compare the collection as it is now, and leave it so.
+
+    returns  its identity: the name, and an id that one of the same name made later does not have
+    raises   SettingError that says all that differs, or that there is none
+    """
+    client = server.client()
+    if not client.collection_exists(wanted.name):
+        msg = f"Collection {wanted.name!r} is gone. Start the flow again to make it anew."
+        raise SettingError(msg)
+    return f"{wanted.name} {_stamp(_fitting(client, wanted)).get(_ID)}"
 
 
 def _prepared(server: Server, wanted: Collection) -> None:
@@ -82,18 +113,31 @@ def _prepared(server: Server, wanted: Collection) -> None:
         _check_version(client)
     if not client.collection_exists(wanted.name):
         try:
-            _create(client, wanted, local=server.local)
+            _create(client, wanted)
         except Exception as error:
             # Another process may have made it between the question and the answer.
             if is_transient(error) or not client.collection_exists(wanted.name):
                 raise
-    differences = _differences(client.get_collection(wanted.name), wanted)
+    found = _fitting(client, wanted)
+    if {_ID, *wanted.vectors} - _stamp(found).keys():
+        _adopt(client, found, wanted)
+        if not server.local:
+            STOP.wait(_SETTLE_S)
+    if not server.local:  # the engine in this process has no payload indexes
+        for name in _INDEXES.keys() - found.payload_schema.keys():
+            client.create_payload_index(wanted.name, name, _INDEXES[name], wait=True)
+
+
+def _fitting(client: QdrantClient, wanted: Collection) -> models.CollectionInfo:
+    found = client.get_collection(wanted.name)
+    differences = _differences(found, wanted)
     if differences:
         msg = (
             f"Collection {wanted.name!r} is not what this flow writes: {'; '.join(differences)}. "
             "Choose another collection, or the model and distance that it was made with."
         )
         raise SettingError(msg)
+    return found
 
 
 def _check_version(client: QdrantClient) -> None:
@@ -107,7 +151,7 @@ def _check_version(client: QdrantClient) -> None:
         raise SettingError(msg)
 
 
-def _create(client: QdrantClient, wanted: Collection, *, local: bool) -> None:
+def _create(client: QdrantClient, wanted: Collection) -> None:
     client.create_collection(
         wanted.name,
         vectors_config={
@@ -118,14 +162,32 @@ def _create(client: QdrantClient, wanted: Collection, *, local: bool) -> None:
             )
             for name, space in wanted.vectors.items()
         },
-        metadata={RESERVED: {name: _made_by(space) for name, space in wanted.vectors.items()}},
+        metadata={RESERVED: _new_stamp(wanted)},
     )
     _LOG.info("Made collection %r: %s", wanted.name, ", ".join(wanted.vectors))
-    if local:
-        return  # the engine in this process has no payload indexes
-    kinds = {"source": models.PayloadSchemaType.KEYWORD, "offset": models.PayloadSchemaType.INTEGER}
-    for name, kind in kinds.items():
-        client.create_payload_index(wanted.name, f"{RESERVED}.{name}", kind, wait=True)
+
+
+def _adopt(client: QdrantClient, found: models.CollectionInfo, wanted: Collection) -> None:
+    stamp = _stamp(found)
+    if not stamp and found.points_count:
+        _LOG.warning(
+            "Collection %r has %d points that this project did not write; taking its vectors for "
+            "those of %s",
+            wanted.name,
+            found.points_count,
+            ", ".join(sorted({space.model for space in wanted.vectors.values()})),
+        )
+    metadata = {**(found.config.metadata or {}), RESERVED: {**_new_stamp(wanted), **stamp}}
+    client.update_collection(wanted.name, metadata=metadata)
+
+
+def _new_stamp(wanted: Collection) -> dict[str, object]:
+    makers = {name: _made_by(space) for name, space in wanted.vectors.items()}
+    return {_ID: uuid.uuid4().hex, **makers}
+
+
+def _stamp(found: models.CollectionInfo) -> dict[str, Any]:
+    return dict((found.config.metadata or {}).get(RESERVED) or {})
 
 
 def _made_by(space: VectorSpace) -> dict[str, str]:
@@ -135,7 +197,7 @@ def _made_by(space: VectorSpace) -> dict[str, str]:
 def _differences(found: models.CollectionInfo, wanted: Collection) -> list[str]:
     vectors = found.config.params.vectors
     present = vectors if isinstance(vectors, dict) else {"": vectors} if vectors else {}
-    made_by = (found.config.metadata or {}).get(RESERVED, {})
+    made_by = _stamp(found)
     differences: list[str] = []
     for name, space in wanted.vectors.items():
         params = present.get(name)
@@ -156,4 +218,8 @@ def _differences(found: models.CollectionInfo, wanted: Collection) -> list[str]:
                 f"{name!r} was made by {maker['model']} ({maker['fingerprint']}), "
                 f"this flow has {space.model} ({space.fingerprint})"
             )
+    unknown = {*present, *(found.config.params.sparse_vectors or {})} - wanted.vectors.keys()
+    if unknown:
+        names = ", ".join(map(repr, sorted(unknown)))
+        differences.append(f"it has {names} too, which a point loses when this flow writes it")
     return differences

@@ -7,6 +7,8 @@ own errors.
 
 from __future__ import annotations
 
+import sqlite3
+
 import grpc
 import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
@@ -14,7 +16,8 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 __all__ = ["is_refusal", "is_too_large", "is_transient", "retry_after_s"]
 
-_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
+_TRANSIENT_STATUS = frozenset({408, 425, 429})
+_SERVER_FAULT_STATUS = 500
 _REFUSAL_STATUS = frozenset({400, 422})
 _TOO_LARGE_STATUS = 413
 
@@ -38,13 +41,15 @@ def is_transient(error: BaseException) -> bool:
         case ResourceExhaustedResponse():
             return True
         case UnexpectedResponse(status_code=status):
-            return status in _TRANSIENT_STATUS
+            # Proxies have statuses of their own above 500, such as 520 to 530.
+            return status in _TRANSIENT_STATUS or (status or 0) >= _SERVER_FAULT_STATUS
         case ResponseHandlingException(source=source):
             return isinstance(source, httpx.TransportError)
         case grpc.RpcError():
             return not _message_too_large(error) and _code(error) in _TRANSIENT_CODES
         case _:
-            return isinstance(error, OSError)
+            # The engine in this process tells of a full disk by sqlite's own error.
+            return isinstance(error, OSError | sqlite3.OperationalError)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sqlite3
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,11 @@ class Server:
         return self.url is None
 
     def client(self) -> QdrantClient:
-        """Give this process' one client for the server."""
+        """
+        Give this process' one client for the server.
+
+        raises  SettingError where the folder cannot be opened, or another process has it
+        """
         with _CLIENTS_LOCK:
             if self not in _CLIENTS:
                 _CLIENTS[self] = self._connected()
@@ -63,9 +68,7 @@ class Server:
         if self.memory:
             return QdrantClient(":memory:")
         if self.path is not None:
-            client = QdrantClient(path=str(self.path), force_disable_check_same_thread=True)
-            atexit.register(client.close)  # its own finalizer fails once the interpreter ends
-            return client
+            return _folder(self.path)
         return QdrantClient(
             url=self.url,
             api_key=self.api_key,
@@ -74,6 +77,24 @@ class Server:
             timeout=max(int(self.timeout_s), 1),
             check_compatibility=False,
         )
+
+
+def _folder(path: Path) -> QdrantClient:
+    try:
+        client = QdrantClient(path=str(path), force_disable_check_same_thread=True)
+    except (OSError, sqlite3.Error) as error:
+        msg = f"Folder {path} of Qdrant cannot be opened: {error}. Choose another, or free it."
+        raise SettingError(msg) from error
+    except RuntimeError as error:
+        if "already accessed" not in str(error):
+            raise
+        msg = (
+            f"Another process has Qdrant's folder {path}: one process at a time. End that one, "
+            "choose another folder, or use a server."
+        )
+        raise SettingError(msg) from error
+    atexit.register(client.close)  # its own finalizer fails once the interpreter ends
+    return client
 
 
 _CLIENTS: dict[Server, QdrantClient] = {}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -26,7 +26,7 @@ from operators.decoding import RESERVED
 from operators.metrics import FAILURES, POINTS_WRITTEN, RETRIES
 from operators.outages import BrokenFlowError
 from operators.points import Point, Points
-from operators.qdrant.collection import Collection, prepare
+from operators.qdrant.collection import Collection, check, prepare
 from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
 from operators.qdrant.server import ENGINE_LOCK, Server
 from operators.records import Failure, Failures
@@ -65,7 +65,7 @@ class Writing:
 FailureSink: TypeAlias = FixedPartitionedSink[Failures, None]
 
 
-class QdrantSink(FixedPartitionedSink[Points, None]):
+class QdrantSink(FixedPartitionedSink[Points, str]):
     """
     Points to a collection.
 
@@ -74,7 +74,9 @@ class QdrantSink(FixedPartitionedSink[Points, None]):
     Delivery: at least once, and a repeat changes nothing. An epoch commits when every request of
     it is acknowledged. Outages (connection, time-out, 429, 5xx, a full disk) are waited out and
     hold the flow back. After any crash, rescale or replay the collection equals that of one clean
-    run: ids are the same, and an older version never replaces a newer one.
+    run: ids are the same, and an older version never replaces a newer one. Its state in the
+    recovery store is the collection's identity: a flow does not go on half-way in another
+    collection, which would stay without what was read before.
     """
 
     def __init__(
@@ -102,12 +104,17 @@ class QdrantSink(FixedPartitionedSink[Points, None]):
 
     @override
     def build_part(
-        self, step_id: str, for_part: str, resume_state: None
-    ) -> StatefulSinkPartition[Points, None]:
+        self, step_id: str, for_part: str, resume_state: str | None
+    ) -> StatefulSinkPartition[Points, str]:
+        STOP.started = True
+        store = self._opened()
+        identity = store.identity()
+        if resume_state is not None and resume_state != identity:
+            raise _other_collection(step_id, resume_state, identity)
         refused = (
             None if self._refused is None else self._refused.build_part(step_id, for_part, None)
         )
-        return _Partition(self._opened(), step_id, self._writing, refused)
+        return _Partition(store, step_id, self._writing, refused)
 
     @override
     def part_fn(self, item_key: str) -> int:
@@ -117,11 +124,20 @@ class QdrantSink(FixedPartitionedSink[Points, None]):
         with self._lock:
             if self._store is None:
                 prepare(self._server, self._collection)
-                self._store = _Store(self._server, self._collection.name, self._writing)
+                self._store = _Store(self._server, self._collection, self._writing)
             return self._store
 
 
-class _Partition(StatefulSinkPartition[Points, None]):
+def _other_collection(step_id: str, known: str, found: str) -> BrokenFlowError:
+    name, present = known.rpartition(" ")[0], found.rpartition(" ")[0]
+    this = f"this is {present!r}" if name != present else "this one was made again"
+    return BrokenFlowError(
+        f"Step {step_id}: the recovery store belongs to collection {name!r}; {this}. What was "
+        "read before would be missing from it: start with an empty recovery store to fill it."
+    )
+
+
+class _Partition(StatefulSinkPartition[Points, str]):
     """What one worker has sent and not yet heard of."""
 
     def __init__(
@@ -146,10 +162,11 @@ class _Partition(StatefulSinkPartition[Points, None]):
                 self._sent.add(self._store.send(request))
 
     @override
-    def snapshot(self) -> None:
+    def snapshot(self) -> str:
         self._collect(wait(self._sent).done)
         if self._refused is not None:
             self._refused.snapshot()
+        return self._store.identity()
 
     @override
     def close(self) -> None:
@@ -174,9 +191,11 @@ class _Partition(StatefulSinkPartition[Points, None]):
 class _Store:
     """A collection of one server, and the threads of this process that write to it."""
 
-    def __init__(self, server: Server, collection: str, writing: Writing) -> None:
+    def __init__(self, server: Server, collection: Collection, writing: Writing) -> None:
+        self._lock = threading.Lock()
+        self._identity: str | None = None
+        self._server = server
         self._client = server.client()
-        self._local = server.local
         self._collection = collection
         self._threads = Threads(writing.in_flight, "qdrant")
         self._retrying = Retrying(
@@ -188,9 +207,47 @@ class _Store:
             reraise=True,
         )
 
+    def identity(self) -> str:
+        """
+        Give the collection's identity, as it was when the first part was built.
+
+        Not when the collection was prepared: of several processes that adopt one at the same
+        time the last gives it its id.
+        """
+        with self._lock:
+            if self._identity is None:
+                self._identity = self._retrying(self._checked)
+            return self._identity
+
     def send(self, points: Points) -> Future[Failures]:
         """Write points in the background; the result is what the server will never take."""
-        return self._threads.submit(self._written, points)
+        return self._threads.submit(self._answered, points)
+
+    def _answered(self, points: Points) -> Failures:
+        failures = self._written(points)
+        if len(failures) == len(points):
+            # No point is right: before all are given up, is it they, or is it the collection?
+            self._ensure_same()
+        FAILURES.labels("qdrant").inc(len(failures))
+        return failures
+
+    def _checked(self) -> str:
+        try:
+            with self._turn():
+                return check(self._server, self._collection)
+        except SettingError as error:
+            raise BrokenFlowError(str(error)) from error
+
+    def _ensure_same(self) -> None:
+        if self._retrying(self._checked) != self.identity():
+            msg = (
+                f"Collection {self._collection.name!r} was made again while this flow wrote to it. "
+                "Start with an empty recovery store to fill it."
+            )
+            raise BrokenFlowError(msg)
+
+    def _turn(self) -> AbstractContextManager[object]:
+        return ENGINE_LOCK if self._server.local else nullcontext()
 
     def _written(self, points: Points) -> Failures:
         try:
@@ -200,7 +257,6 @@ class _Store:
                 half = len(points) // 2
                 return self._written(points[:half]) + self._written(points[half:])
             if is_refusal(error) or is_too_large(error):
-                FAILURES.labels("qdrant").inc()
                 return (Failure.of(points[0].origin, "qdrant", error),)
             if is_transient(error):
                 msg = (
@@ -217,11 +273,10 @@ class _Store:
             models.PointStruct(id=point.id, vector=_vectors(point), payload=dict(point.payload))
             for point in points
         ]
-        if self._local:
-            with ENGINE_LOCK:
-                self._client.upsert(self._collection, structs, update_filter=fence(points))
-        else:
-            self._client.upsert(self._collection, structs, update_filter=fence(points), wait=True)
+        with self._turn():
+            self._client.upsert(
+                self._collection.name, structs, update_filter=fence(points), wait=True
+            )
 
 
 def fence(points: Points) -> models.Filter:
@@ -280,10 +335,7 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _nap(seconds: float) -> None:
-    """Sleep; only for a moment once the flow should end, so that its time to drain is kept."""
-    STOP.wait(seconds)
-    if STOP.requested:
-        time.sleep(min(seconds, 0.5))
+    STOP.nap(seconds)
 
 
 def _log_retry(state: RetryCallState) -> None:

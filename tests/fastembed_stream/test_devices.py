@@ -15,12 +15,13 @@ import pytest
 
 from fastembed_stream import open_model
 from fastembed_stream import session as session_module
-from fastembed_stream.errors import DeviceError
+from fastembed_stream.errors import DeviceError, ModelFilesError
 from fastembed_stream.session import Runtime, available_cores, cuda_devices, open_session
 from tests.fastembed_stream.examples import MIXED_LENGTHS, PACKAGED, ROOT, packaged_model
 from tests.fastembed_stream.tiny_models import write
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 needs_gpu = pytest.mark.skipif(cuda_devices() == 0, reason="the NVIDIA driver shows no GPU")
 
 
@@ -41,8 +42,8 @@ def cuda_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, providers=[CUDA, CPU], gpus=2)
     ordinary = ort.InferenceSession
 
-    def on_cpu(path: str, options: Any, *, providers: Any) -> Any:
-        del providers
+    def on_cpu(path: str, options: Any, *, providers: Any, enable_fallback: int) -> Any:
+        del providers, enable_fallback
         return ordinary(path, options, providers=[CPU])
 
     monkeypatch.setattr(ort, "InferenceSession", on_cpu)
@@ -105,8 +106,11 @@ def test_the_gpu_of_a_session_is_the_one_asked_for(
         def get_providers(self) -> list[str]:
             return [CUDA, CPU]
 
-    def opened(path: str, options: Any, *, providers: Any) -> Active:
+        def disable_fallback(self) -> None: ...
+
+    def opened(path: str, options: Any, *, providers: Any, enable_fallback: int) -> Active:
         del path, options
+        assert enable_fallback == 0
         asked.extend(providers)
         return Active()
 
@@ -116,6 +120,65 @@ def test_the_gpu_of_a_session_is_the_one_asked_for(
     assert (session.device, session.lanes) == ("cuda", 2)
     assert (provider, options["device_id"]) == (CUDA, "3")
     assert options["arena_extend_strategy"] == "kSameAsRequested"
+
+
+def test_a_gpu_number_that_is_not_there_is_an_error_with_the_count(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, providers=[CUDA, CPU], gpus=2)
+    with pytest.raises(DeviceError, match=r"no GPU number 2: the NVIDIA driver shows 2, counted"):
+        open_session(graph, Runtime(device="cuda", device_ids=(2,)), device_id=2)
+
+
+@pytest.fixture
+def cuda_breaks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Pretend a CUDA provider that cannot be made; note each loading of its libraries."""
+    pretend(monkeypatch, providers=[CUDA, TENSORRT, CPU], gpus=1)
+    ordinary = ort.InferenceSession
+    loaded: list[str] = []
+
+    def broken(path: str, options: Any, *, providers: Any, enable_fallback: int) -> Any:
+        if providers[0][0] != CPU and Path(path).stat().st_size > 100:
+            msg = "CUDA failure 3: initialization error"
+            raise RuntimeError(msg)
+        return ordinary(path, options, providers=[CPU], enable_fallback=enable_fallback)
+
+    monkeypatch.setattr(ort, "InferenceSession", broken)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: loaded.append("all"), raising=False)
+    return loaded
+
+
+@pytest.mark.usefixtures("cuda_breaks")
+def test_cuda_that_breaks_while_a_session_is_made_is_an_error_of_the_device(graph: Path) -> None:
+    with pytest.raises(DeviceError, match=rf"{CUDA} did not start for .*CUDA failure 3"):
+        open_session(graph, Runtime(device="cuda"))
+
+
+@pytest.mark.usefixtures("cuda_breaks")
+def test_auto_falls_back_where_cuda_breaks_without_a_word_on_the_terminal(
+    graph: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "fastembed_stream"):
+        assert open_session(graph, Runtime(threads=1)).device == "cpu"
+    assert "CUDA failure 3" in caplog.text
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("cuda_breaks")
+def test_a_damaged_graph_is_an_error_of_its_file_on_a_gpu_too(graph: Path) -> None:
+    graph.write_bytes(b"not a graph")
+    with pytest.raises(ModelFilesError, match="cannot open"):
+        open_session(graph, Runtime(device="cuda"))
+
+
+@pytest.mark.parametrize(("name", "n_loads"), [(CUDA, 1), (TENSORRT, 1), (CPU, 0)])
+def test_the_libraries_of_cuda_and_tensorrt_by_name_are_loaded_first(
+    graph: Path, cuda_breaks: list[str], name: str, n_loads: int
+) -> None:
+    graph.write_bytes(b"")
+    with pytest.raises(ModelFilesError):
+        open_session(graph, Runtime(providers=((name, ()),)))
+    assert len(cuda_breaks) == n_loads
 
 
 @pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")

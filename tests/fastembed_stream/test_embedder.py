@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +18,8 @@ from fastembed_stream.errors import SettingError
 from fastembed_stream.session import Session
 from fastembed_stream.tokens import Reading
 from fastembed_stream.values import Feeds, Ints, Outputs
+from fastembed_stream.warm_up import CPU_BUDGETS, Calibration, Layout
+from tests.operators.things import wait_until
 
 
 class Squares:
@@ -57,10 +59,16 @@ class Device:
     """A session that squares; with a gate, no number from `held_from` on passes before it opens."""
 
     def __init__(
-        self, *, lanes: int = 1, gate: threading.Event | None = None, held_from: int = 0
+        self,
+        *,
+        lanes: int = 1,
+        gate: threading.Event | None = None,
+        held_from: int = 0,
+        other: Callable[[], Device] | None = None,
     ) -> None:
         self.device = "cpu"
         self.lanes = lanes
+        self.other = other
         self.gate = gate
         self.held_from = held_from
         self.n_runs = 0
@@ -153,14 +161,42 @@ def test_an_error_of_a_group_reaches_the_caller_and_the_rest_is_not_run() -> Non
     assert len(family.groups) < 10
 
 
-def test_a_source_that_fails_fails_the_stream() -> None:
+@pytest.mark.parametrize(("window", "answered"), [(1, 5), (2, 4), (5, 5), (6, 0)])
+def test_a_source_that_fails_fails_the_stream_after_the_answers_of_the_windows_before(
+    window: int, answered: int
+) -> None:
     def source() -> Iterator[int]:
-        yield from range(3)
+        yield from range(5)
         msg = "the source is gone"
         raise ConnectionError(msg)
 
+    squares: list[int] = []
     with pytest.raises(ConnectionError, match="the source is gone"):
-        list(embedder(Squares()).stream(source(), window=2))
+        squares.extend(embedder(Squares()).stream(source(), window=window))
+    assert squares == [n * n for n in range(answered)]
+
+
+def test_a_call_after_closing_is_an_error_and_not_a_wait_for_ever() -> None:
+    squares = embedder(Squares())
+    squares.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        squares([1])
+    with pytest.raises(RuntimeError, match="closed"):
+        next(squares.stream([1], window=1))
+
+
+def test_closing_cancels_the_groups_that_have_not_started() -> None:
+    gate = threading.Event()
+    family = Squares()
+    squares = embedder(family, Device(gate=gate))
+    with ThreadPoolExecutor(1) as caller:
+        answers = caller.submit(squares, list(range(50)))
+        wait_until(lambda: bool(family.groups))
+        squares.close()
+        gate.set()
+        with pytest.raises(CancelledError):
+            answers.result(10)
+    assert len(family.groups) == 1
 
 
 def test_groups_run_on_as_many_lanes_as_there_are_at_once() -> None:
@@ -235,12 +271,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Note each measuring of the budget instead of taking the time."""
     calls: list[Any] = []
 
-    def best_budget(seconds_for: Any, candidates: Any) -> int:
-        seconds_for(candidates[0])
-        calls.append(candidates)
-        return 6
+    def calibrate(first: Layout, budgets: Any, **_: Any) -> Calibration:
+        first.seconds_for(budgets[0])
+        calls.append(budgets)
+        return Calibration(layout=first, budget=6)
 
-    monkeypatch.setattr(embedder_module, "best_budget", best_budget)
+    monkeypatch.setattr(embedder_module, "calibrate", calibrate)
     return calls
 
 
@@ -290,3 +326,55 @@ def test_the_budget_counts_what_a_row_costs_not_what_it_says() -> None:
     family = Wide()
     assert embedder(family, budget=30)(list(range(6))) == [0, 1, 4, 9, 16, 25]
     assert sorted(map(len, family.groups)) == [3, 3]
+
+
+def settle_on_the_other(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let each calibration open the other layout, and choose it; note the budgets of each."""
+    calls: list[Any] = []
+
+    def calibrate(first: Layout, budgets: Any, *, other: Any) -> Calibration:
+        assert first.lanes == 3
+        calls.append(budgets)
+        layout = other()
+        layout.seconds_for(budgets[0])
+        return Calibration(layout=layout, budget=budgets[0])
+
+    monkeypatch.setattr(embedder_module, "calibrate", calibrate)
+    return calls
+
+
+def test_a_layout_that_wins_takes_the_place_of_the_first_and_shows_its_lanes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = settle_on_the_other(monkeypatch)
+    one_lane = Device(lanes=1)
+    three_lanes = Device(lanes=3, other=lambda: one_lane)
+    squares = embedder(Squares(), three_lanes, budget=None)
+    tripled = squares.with_family(Squares(width=3))
+    assert squares.lanes == 3
+    assert squares.warm_up() == tripled.warm_up() == CPU_BUDGETS[0]
+    assert calls == [CPU_BUDGETS]
+    assert squares.lanes == tripled.lanes == 1
+    assert cast("object", squares.sessions) == cast("object", tripled.sessions) == (one_lane,)
+    n_before = one_lane.n_runs
+    assert squares(list(range(9))) == [n * n for n in range(9)]
+    assert tripled([3]) == [9]
+    assert (three_lanes.n_runs, one_lane.n_runs) == (0, n_before + 2)
+
+
+def test_a_given_budget_is_kept_and_serves_to_compare_the_lanes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = settle_on_the_other(monkeypatch)
+    squares = embedder(Squares(), Device(lanes=3, other=Device), budget=7)
+    assert squares.lanes == 3
+    assert squares.warm_up() == squares.warm_up() == 7
+    assert calls == [(7,)]
+    assert squares.lanes == 1
+
+
+def test_several_devices_are_lanes_enough_and_compare_no_layouts(measured: list[Any]) -> None:
+    squares = embedder(Squares(), Device(lanes=2, other=Device), Device(lanes=2), budget=5)
+    assert squares.warm_up() == 5
+    assert measured == []
+    assert squares.lanes == 4

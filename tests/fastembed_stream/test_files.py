@@ -14,7 +14,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from fastembed_stream.model import (
     LocalFolder,
     Model,
     Source,
+    StaticText,
     Tarball,
 )
 from tests.servers.hub_server import Fault, HubServer
@@ -869,7 +870,7 @@ def test_the_catalogs_package_is_the_file_that_its_row_names(fetching: Fetching)
 # The fingerprint
 
 
-def test_the_fingerprint_follows_content_recipe_and_limits_and_nothing_else(
+def test_the_fingerprint_follows_content_recipe_and_dimension_and_nothing_else(
     tmp_path: Path,
 ) -> None:
     fill(tmp_path / "a", FILES)
@@ -878,13 +879,34 @@ def test_the_fingerprint_follows_content_recipe_and_limits_and_nothing_else(
     assert len(base) == 16
     assert int(base, 16) >= 0
     assert fingerprint(model(), tmp_path / "b") == base
-    assert fingerprint(model(name="org/alias", description="x"), tmp_path / "a") == base
+    for same in (model(name="org/alias", description="x"), model(max_tokens=128)):
+        assert fingerprint(same, tmp_path / "a") == base
     rows = (
         model(dim=9),
-        model(max_tokens=128),
         model(recipe=DenseText(pooling="cls", normalize=True)),
+        model(recipe=DenseText(pooling="mean", normalize=True, output=1)),
+        model(recipe=DenseText(pooling="mean", normalize=True, output="1")),
+        model(recipe=StaticText()),
     )
-    assert len({base, *(fingerprint(row, tmp_path / "a") for row in rows)}) == 4
+    assert len({base, *(fingerprint(row, tmp_path / "a") for row in rows)}) == 6
+
+
+def test_a_field_that_a_later_version_adds_changes_no_fingerprint_until_it_is_used(
+    tmp_path: Path,
+) -> None:
+    later = make_dataclass(
+        "DenseText", [("later", int, 0)], bases=(DenseText,), frozen=True, kw_only=True, slots=True
+    )
+    fill(tmp_path, FILES)
+    base = fingerprint(model(), tmp_path)
+    unused, used = (later(pooling="mean", normalize=True, later=number) for number in (0, 1))
+    assert fingerprint(model(recipe=unused), tmp_path) == base
+    assert fingerprint(model(recipe=used), tmp_path) != base
+
+
+def test_the_fingerprint_of_a_row_is_the_same_in_every_version(tmp_path: Path) -> None:
+    fill(tmp_path, FILES)
+    assert fingerprint(model(), tmp_path) == "d07e9da4761d8576"
 
 
 @pytest.mark.parametrize("name", ["onnx/model.onnx", "tokenizer.json", "tokenizer_config.json"])

@@ -110,7 +110,7 @@ def test_the_budget_of_the_runtime_is_not_measured(
     def never(*_: Any) -> int:
         pytest.fail("a budget that is given was measured")
 
-    monkeypatch.setattr(embedder_module, "best_budget", never)
+    monkeypatch.setattr(embedder_module, "calibrate", never)
     embed = open_model(row(write(tmp_path)), runtime=ON_CPU)
     embed(["the stream of text"] * 4000)
     assert embed.warm_up() == 64

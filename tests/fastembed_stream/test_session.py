@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +15,7 @@ import pytest
 
 from fastembed_stream import session as session_module
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
-from fastembed_stream.session import Runtime, Session, open_session
+from fastembed_stream.session import Runtime, Session, keep, open_session
 from fastembed_stream.values import Feeds
 from tests.fastembed_stream.tiny_models import Toy, write
 
@@ -92,6 +94,46 @@ def test_the_threads_are_shared_out_among_the_lanes(
     session = open_session(graph, Runtime(device="cpu", threads=threads, lanes=lanes))
     n_threads = session._session.get_session_options().intra_op_num_threads
     assert (session.lanes, n_threads) == expected
+
+
+def test_the_other_layout_is_one_lane_on_all_threads(graph: Path) -> None:
+    first = open_session(graph, Runtime(device="cpu", threads=4))
+    assert first.other is not None
+    other = first.other()
+    assert (other.lanes, other.device, other.other) == (1, "cpu", None)
+    assert other._session.get_session_options().intra_op_num_threads == 4
+    for ours, others in zip(
+        first.run(first.outputs, feeds()), other.run(other.outputs, feeds()), strict=True
+    ):
+        np.testing.assert_array_equal(ours, others)
+
+
+@pytest.mark.parametrize("settings", [{"threads": 1}, {"threads": 4, "lanes": 2}])
+def test_given_lanes_and_a_single_thread_have_no_other_layout(
+    graph: Path, settings: dict[str, int]
+) -> None:
+    assert open_session(graph, Runtime(device="cpu", **settings)).other is None  # type: ignore[arg-type]  # counts
+
+
+def test_a_large_graph_is_not_opened_twice(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "_CHEAP_TO_OPEN_BYTES", graph.stat().st_size - 1)
+    assert open_session(graph, Runtime(device="cpu", threads=6)).other is None
+
+
+def test_the_layout_that_is_kept_is_given_from_then_on_and_the_loser_is_freed(graph: Path) -> None:
+    runtime = Runtime(device="cpu", threads=7)
+    loser = open_session(graph, runtime)
+    assert loser.other is not None
+    winner = loser.other()
+    keep(winner, instead_of=loser)
+    assert open_session(graph, runtime) is winner
+    gone = weakref.ref(loser)
+    del loser
+    assert gone() is None
+
+
+def test_onnx_runtime_never_falls_back_by_itself(graph: Path) -> None:
+    assert open_session(graph, ON_CPU)._session._enable_fallback is False
 
 
 def test_without_a_setting_all_cores_of_the_process_are_used(
@@ -197,6 +239,7 @@ class Failing:
         MemoryError("bad"),
         RuntimeError("Failed to allocate memory for requested buffer of size 1099511627776"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("CUDA error: out of memory"),
         RuntimeError("CUDA failure 700: an illegal memory access was encountered"),
         RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
         RuntimeError("CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR"),
@@ -207,6 +250,20 @@ def test_a_device_that_fails_is_an_outage_and_keeps_its_cause(error: Exception) 
     with pytest.raises(DeviceError, match="cuda") as raised:
         session.run([], {})
     assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "/onnxruntime/core/providers/cuda/tensor/gather.cc:42 indices element out of data bounds",
+        "Non-zero status code while running node '/encoder/allocation/cuda_like/tensorrt/Add'",
+        "Invalid rank for input: input_ids (allocator of the CUDAExecutionProvider)",
+    ],
+)
+def test_bad_input_is_no_outage_though_its_message_names_a_path_or_a_node(said: str) -> None:
+    session = Session(cast("Any", Failing(ValueError(said))), device="cuda", lanes=1)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        session.run([], {})
 
 
 def test_input_that_does_not_fit_stays_an_error_of_its_own(graph: Path) -> None:

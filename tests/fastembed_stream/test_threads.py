@@ -46,6 +46,27 @@ def test_a_call_that_was_cancelled_in_time_never_runs() -> None:
     assert ran == [3]
 
 
+def test_closing_cancels_what_has_not_started_and_refuses_what_comes_after() -> None:
+    go, started = threading.Event(), threading.Event()
+
+    def first(_: int) -> bool:
+        started.set()
+        return go.wait(WITHIN_S)
+
+    threads = Threads(1, "closing")
+    running = threads.submit(first, 1)
+    assert started.wait(WITHIN_S)
+    waiting = [threads.submit(str, number) for number in range(3)]
+    threads.close()
+    assert all(future.cancelled() for future in waiting)
+    with pytest.raises(RuntimeError, match="closing threads are closed"):
+        threads.submit(str, 4)
+    go.set()
+    assert running.result(WITHIN_S) is True
+    mine = [thread for thread in threading.enumerate() if thread.name.startswith("closing-")]
+    wait_until(lambda: not any(thread.is_alive() for thread in mine))
+
+
 def test_the_threads_end_with_their_owner_and_never_hold_a_process() -> None:
     threads = Threads(2, "brief")
     mine = [thread for thread in threading.enumerate() if thread.name.startswith("brief-")]

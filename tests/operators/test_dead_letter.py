@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import base64
+import errno
+import itertools
 import json
+import logging
+import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastembed_stream import SettingError
-from operators import Cluster, DeadLetterFile, DeadLetterTopic, Failures
+from operators import (
+    STOP,
+    BrokenFlowError,
+    Cluster,
+    DeadLetterFile,
+    DeadLetterTopic,
+    Failure,
+    Failures,
+    Outgoing,
+    Schema,
+    dead_letter,
+)
 from operators.dead_letter import as_line, as_message
+from operators.decoding import BadRecordError, parse
 from operators.metrics import DEAD_LETTERS
 from tests.operators.kafka_things import new_topic, stored
 from tests.operators.things import EntryPoint, Lists, failure, message
@@ -59,19 +79,90 @@ def test_a_topic_gets_the_original_and_connects_headers(
     assert DEAD_LETTERS._value.get() - before == 1
 
 
+def size_of(dead: Outgoing) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in dead.headers)
+    return len(dead.key or b"") + len(dead.value or b"") + headers
+
+
+def told(dead: Outgoing) -> dict[str, bytes | None]:
+    prefix = "__connect.errors."
+    return {
+        name.removeprefix(prefix): value for name, value in dead.headers if name.startswith(prefix)
+    }
+
+
 def test_a_value_that_no_broker_would_take_is_left_out_and_its_size_told(brokers: str) -> None:
     topic = new_topic(brokers)
-    part = DeadLetterTopic(Cluster(brokers=brokers), topic, max_value_bytes=10).build_part(
+    part = DeadLetterTopic(Cluster(brokers=brokers), topic, max_value_bytes=1_000).build_part(
         "out", "00", None
     )
-    large = replace(failure(1), origin=message(b"x" * 11))
+    large = replace(failure(1), origin=message(b"x" * 1_001))
     part.write_batch([(large, failure(2))])
     part.snapshot()
     part.close()
     first, second = stored(brokers, topic, 2)
     assert first.value is None
-    assert dict(first.headers)["__connect.errors.value.omitted.bytes"] == b"11"
+    assert dict(first.headers)["__connect.errors.value.omitted.bytes"] == b"1001"
     assert second.value == b"bad"
+
+
+def test_key_value_and_headers_count_together_and_the_value_goes_first() -> None:
+    origin = message(b"v" * 400_000, key=b"k" * 300_000, headers=(("h", b"h" * 300_000),))
+    dead = as_message(replace(failure(1), origin=origin), "dead", "s", 900_000)
+    assert (dead.key, dead.value, dead.headers[0]) == (origin.key, None, origin.headers[0])
+    assert told(dead)["value.omitted.bytes"] == b"400000"
+    assert "headers.omitted.bytes" not in told(dead)
+
+
+def test_headers_and_then_the_key_go_where_they_alone_are_too_large() -> None:
+    origin = message(b"v", key=b"k" * 800_000, headers=(("h", b"h" * 200_000),))
+    dead = as_message(replace(failure(1), origin=origin), "dead", "s", 900_000)
+    assert (dead.key, dead.value) == (origin.key, None)
+    assert told(dead)["headers.omitted.bytes"] == b"200011"
+    assert "key.omitted.bytes" not in told(dead)
+
+    origin = message(b"v", key=b"k" * 900_001, headers=(("h", b"h"),))
+    dead = as_message(replace(failure(1), origin=origin), "dead", "s", 900_000)
+    assert (dead.key, dead.value) == (None, None)
+    assert told(dead)["key.omitted.bytes"] == b"900001"
+    assert told(dead)["offset"] == b"0"
+
+
+@given(
+    st.none() | st.binary(max_size=4_000),
+    st.none() | st.binary(max_size=4_000),
+    st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=2_000)), max_size=9),
+    st.text(st.characters(codec=None, exclude_categories=()), max_size=2_500),
+)
+def test_no_dead_letter_is_over_the_limit_whatever_the_message_was(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], why: str
+) -> None:
+    origin = message(value, key=key, headers=tuple(headers))
+    dead_one = Failure.of(origin, "decode", BadRecordError(why))
+    own = as_message(replace(dead_one, origin=message(None, key=None)), "dead", "s", 1)
+    limit = size_of(own) + 500  # what is told is never left out, and says up to three sizes
+    assert size_of(as_message(dead_one, "dead", "s", limit)) <= limit
+    assert json.loads(as_line(dead_one))["reason"] == dead_one.reason
+
+
+def test_a_name_with_half_a_surrogate_pair_is_written_to_topic_and_file(
+    brokers: str, tmp_path: Path
+) -> None:
+    topic = new_topic(brokers)
+    origin = message(b'{"\\ud800": 1}')
+    with pytest.raises(BadRecordError) as refused:
+        parse(Schema(), origin)
+    bad = Failure.of(origin, "decode", refused.value)
+    path = tmp_path / "dead.jsonl"
+    for sink in (DeadLetterTopic(Cluster(brokers=brokers), topic), DeadLetterFile(path)):
+        part = sink.build_part("out", "00", None)
+        part.write_batch([(bad,)])
+        part.snapshot()
+        part.close()
+    said = "Field 'text' is missing; the object has \\ud800."
+    [one] = stored(brokers, topic, 1)
+    assert dict(one.headers)["__connect.errors.exception.message"] == said.encode()
+    assert [line["reason"] for line in lines(path)] == [said]
 
 
 def test_a_tombstone_stays_one() -> None:
@@ -159,3 +250,89 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) 
     for path in (tmp_path / "file" / "dead.jsonl", tmp_path):
         with pytest.raises(SettingError, match="Dead letters cannot be written to"):
             DeadLetterFile(path).list_parts()
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that retries would have slept."""
+    slept: list[float] = []
+    monkeypatch.setattr(dead_letter, "_nap", slept.append)
+    return slept
+
+
+def failing(
+    monkeypatch: pytest.MonkeyPatch, where: str, number: int, n_times: int | None = None
+) -> None:
+    """Let a call of a write fail, a part of the line already in the file."""
+    left = itertools.count() if n_times is None else iter(range(n_times))
+    real_write, real_sync = dead_letter._write_all, os.fsync
+
+    def write(file: FileIO, lines: bytes) -> None:
+        if where == "write" and next(left, None) is not None:
+            real_write(file, lines[: len(lines) // 2])
+            raise OSError(number, os.strerror(number))
+        real_write(file, lines)
+
+    def sync(descriptor: int) -> None:
+        if where == "fsync" and next(left, None) is not None:
+            raise OSError(number, os.strerror(number))
+        real_sync(descriptor)
+
+    monkeypatch.setattr(dead_letter, "_write_all", write)
+    monkeypatch.setattr(os, "fsync", sync)
+
+
+@pytest.mark.parametrize(
+    "fault", [*itertools.product(["write", "fsync"], [errno.ENOSPC, errno.EDQUOT, errno.EIO])]
+)
+def test_a_full_disk_is_waited_out_and_each_line_is_there_once(
+    fault: tuple[str, int],
+    tmp_path: Path,
+    naps: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "dead.jsonl"
+    part = DeadLetterFile(path).build_part("flow.out", "00", None)
+    part.write_batch([(failure(1),)])
+    failing(monkeypatch, *fault, n_times=3)
+    with caplog.at_level(logging.WARNING, "operators.dead_letter"):
+        part.write_batch([(failure(2), failure(3))])
+    part.snapshot()
+    assert [line["offset"] for line in lines(path)] == [1, 2, 3]
+    assert len(naps) == 3
+    assert [os.strerror(fault[1]) in line for line in caplog.messages] == [True] * 3
+    assert all(str(path) in line for line in caplog.messages)
+
+
+def test_a_disk_that_stays_full_past_the_time_to_drain_ends_the_flow_and_leaves_no_half_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "dead.jsonl"
+    part = DeadLetterFile(path).build_part("flow.out", "00", None)
+    part.write_batch([(failure(1),)])
+    failing(monkeypatch, "write", errno.ENOSPC)
+    monkeypatch.setattr(STOP, "drain_s", 0.0)
+    STOP.request()
+    said = rf"Step flow\.out: .* {path}: .*No space left.*the time to drain is over"
+    with pytest.raises(BrokenFlowError, match=said):
+        part.write_batch([(failure(2),)])
+    assert [line["offset"] for line in lines(path)] == [1]
+
+
+def test_a_file_that_may_not_be_written_any_more_ends_the_flow_and_names_step_and_path(
+    tmp_path: Path, naps: list[float]
+) -> None:
+    path = tmp_path / "dead.jsonl"
+    part = DeadLetterFile(path).build_part("flow.out", "00", None)
+    path.mkdir()
+    with pytest.raises(BrokenFlowError, match=rf"Step flow\.out: .* {path}: .*[Dd]irectory"):
+        part.write_batch([(failure(1),)])
+    assert naps == []
+
+
+def test_a_nap_ends_with_the_request_to_stop() -> None:
+    STOP.request()
+    started = time.monotonic()
+    dead_letter._nap(30)
+    assert time.monotonic() - started < 5

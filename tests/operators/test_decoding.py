@@ -195,3 +195,21 @@ def test_a_schema_that_cannot_be_right_is_refused_at_birth(
 ) -> None:
     with pytest.raises(SettingError, match=said):
         Schema(**wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_missing_field_is_told_with_ten_of_the_names_there_are() -> None:
+    content = {f"name{n}": n for n in range(30_000)}
+    with pytest.raises(BadRecordError) as refused:
+        parse(Schema(), message(json.dumps(content).encode()))
+    told = ", ".join(f"name{n}" for n in range(10))
+    assert str(refused.value) == (
+        f"Field 'text' is missing; the object has {told} and 29,990 more."
+    )
+
+
+def test_a_key_that_is_a_large_object_is_told_in_short() -> None:
+    content = {"text": "t", "id": {"name": ["x" * 1_000_000] * 3}}
+    with pytest.raises(BadRecordError) as refused:
+        parse(Schema(key="id"), message(json.dumps(content).encode()))
+    assert len(str(refused.value)) < 300
+    assert "expected a non-empty string or an integer" in str(refused.value)

@@ -174,6 +174,22 @@ def test_a_folder_without_a_tokenizer_fails_when_it_is_opened(tmp_path: Path) ->
         stage.open()
 
 
+def test_a_folder_that_holds_another_model_is_refused_when_it_is_opened() -> None:
+    row = catalog.find(MODEL)
+    stage = DenseStage(model=replace(row, name="own/large", dim=768), folder=locate(row))
+    with pytest.raises(SettingError, match=r"vectors of 384 numbers, but own/large has 768"):
+        stage.open()
+    with pytest.raises(SettingError, match="holds another model"):
+        apply(stage, batch(0))  # nor is it a record's fault where nobody has opened it before
+
+
+def test_the_limit_of_an_opened_model_is_known() -> None:
+    stage = DenseStage(model=MODEL, max_tokens=48)
+    limits = [stage.limit]
+    stage.open()
+    assert [*limits, stage.limit] == [None, 48]
+
+
 def test_stages_over_one_model_write_vectors_of_their_own_names(stage: DenseStage) -> None:
     other = DenseStage(model=MODEL, vector="second")
     other._opened._embedder = stage._opened.embedder(stage)

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
+import bytewax.operators as op
 import pytest
+from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+    Uuid,
+)
+from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
 from fastembed_stream import SettingError
-from operators import Cluster, KafkaSource, Message, Outgoing, Reading
+from flows.local_broker import create_topic
+from operators import Cluster, KafkaSource, Message, Outgoing, Reading, outages
 from operators.kafka import source
 from operators.kafka.source import _SharedConsumer
 from tests.operators.kafka_things import beside, fill, new_topic, reading, stored, values, write
-from tests.operators.things import NO_TIME, EntryPoint, on_workers, wait_until
+from tests.operators.things import NO_TIME, EntryPoint, Kept, on_workers, wait_until
 
 
 def polled(next_batch: Callable[[], Iterable[Message]], at_least: int) -> list[Message]:
@@ -28,6 +43,31 @@ def polled(next_batch: Callable[[], Iterable[Message]], at_least: int) -> list[M
 
     wait_until(enough)
     return found
+
+
+def made_again(brokers: str, topic: str, partitions: int) -> None:
+    """Delete a topic and create it anew."""
+    admin = AdminClient({"bootstrap.servers": brokers})
+    admin.delete_topics([topic])[topic].result(timeout=10)
+    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics)
+    create_topic(brokers, topic, partitions)
+
+
+class Told:
+    """An admin client that answers as it is told."""
+
+    def __init__(self, answers: Iterable[KafkaError | Uuid]) -> None:
+        self._answers = iter(answers)
+
+    def describe_topics(self, topics: TopicCollection, **_: float) -> dict[str, Future[object]]:
+        [name] = topics.topic_names
+        future: Future[object] = Future()
+        answer = next(self._answers)
+        if isinstance(answer, KafkaError):
+            future.set_exception(KafkaException(answer))
+        else:
+            future.set_result(SimpleNamespace(topic_id=answer))
+        return {name: future}
 
 
 def test_all_messages_of_all_partitions_come_once_and_in_order(
@@ -168,8 +208,85 @@ def test_a_message_keeps_its_key_value_headers_and_time(brokers: str) -> None:
         value=b"\xff",
         headers=headers,
         timestamp_ms=1_700_000_000_123,
+        log=second.log,
     )
-    assert stored(brokers, topic, 2) == kept.items
+    assert stored(brokers, topic, 2) == [replace(one, log="") for one in kept.items]
+
+
+def test_messages_of_a_topic_made_again_under_its_name_have_another_source(
+    brokers: str, entry_point: EntryPoint
+) -> None:
+    topic = new_topic(brokers, 2)
+    sources: list[set[str]] = []
+    for run in range(3):  # made again before the third
+        if run == 2:
+            made_again(brokers, topic, 2)
+        for partition in range(2):
+            fill(brokers, topic, range(2), partition)
+        flow, kept = reading(brokers, [topic])
+        entry_point(flow)
+        sources.append({message.source for message in kept.items})
+    assert sources[0] == sources[1]
+    assert not sources[0] & sources[2]
+    for some in sources:
+        assert sorted(name.partition("@")[0] for name in some) == [f"{topic}/0", f"{topic}/1"]
+        assert len({name.partition("@")[2] for name in some} - {""}) == 1
+
+
+def test_brokers_without_a_controller_to_ask_give_no_id_and_no_noise(
+    mock_cluster: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(mock_cluster, "nameless", range(1))
+    with caplog.at_level(logging.INFO, "operators"):
+        flow, kept = reading(mock_cluster, ["nameless"])
+        on_workers(0)(flow)
+    assert [message.source for message in kept.items] == ["nameless/0"]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "answer", [KafkaError(KafkaError.UNSUPPORTED_VERSION), Uuid(0, 0)], ids=["refuses", "zero"]
+)
+def test_brokers_that_know_no_ids_give_none(
+    brokers: str, answer: KafkaError | Uuid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = new_topic(brokers)
+    fill(brokers, topic, range(1))
+    monkeypatch.setattr(Cluster, "admin", lambda _: Told([answer]))
+    flow, kept = reading(brokers, [topic])
+    on_workers(0)(flow)
+    assert [message.source for message in kept.items] == [f"{topic}/0"]
+
+
+def test_the_id_of_a_topic_is_waited_for(brokers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = new_topic(brokers)
+    fill(brokers, topic, range(1))
+    away = KafkaError(KafkaError._TIMED_OUT)
+    told = Told([away, away, Uuid(0, 1)])
+    slept: list[float] = []
+    monkeypatch.setattr(outages, "_sleep_unless_stopped", slept.append)
+    monkeypatch.setattr(Cluster, "admin", lambda _: told)
+    flow, kept = reading(brokers, [topic])
+    on_workers(0)(flow)
+    assert [message.source for message in kept.items] == [f"{topic}/0@{Uuid(0, 1)}"]
+    assert len(slept) == 2
+
+
+def test_one_source_feeds_two_inputs_all_that_there_is(
+    brokers: str, entry_point: EntryPoint
+) -> None:
+    topic = new_topic(brokers, 3)
+    for partition in range(3):
+        fill(brokers, topic, range(20), partition)
+    flow = Dataflow("twice")
+    source = KafkaSource(Cluster(brokers=brokers), [topic], Reading(tail=False))
+    both: list[Kept[Message]] = [Kept(), Kept()]
+    for number, kept in enumerate(both):
+        keyed = op.key_on(f"key{number}", op.input(f"in{number}", flow, source), lambda _: "k")
+        op.output(f"out{number}", keyed, kept)
+    entry_point(flow)
+    for kept in both:
+        assert [values(kept.items, partition) for partition in range(3)] == [list(range(20))] * 3
 
 
 def test_offsets_of_finished_epochs_are_shown_to_lag_tools(brokers: str) -> None:
@@ -232,3 +349,38 @@ def test_a_source_without_topics_is_refused(topics: list[str]) -> None:
 def test_a_cluster_without_brokers_is_refused() -> None:
     with pytest.raises(SettingError, match="Where is Kafka"):
         Cluster(brokers=" ")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bootstrap.servers",
+        "metadata.broker.list",
+        "group.id",
+        "auto.offset.reset",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.partition.eof",
+        "enable.idempotence",
+        "message.timeout.ms",
+        "delivery.timeout.ms",
+    ],
+)
+def test_an_option_that_delivery_rests_on_is_refused_with_its_name_and_why(name: str) -> None:
+    with pytest.raises(SettingError, match=rf"Kafka option '{name}' is not free: .+\. Leave"):
+        Cluster(brokers="localhost:1", options={name: "1"})
+
+
+def test_other_options_are_free(brokers: str) -> None:
+    topic = new_topic(brokers)
+    fill(brokers, topic, range(3))
+    free = {
+        "linger.ms": "1",
+        "queued.max.messages.kbytes": "64",
+        "security.protocol": "PLAINTEXT",
+        "sasl.username": "me",
+        "message.max.bytes": "100000",
+    }
+    flow, kept = reading(brokers, [topic], options=free)
+    on_workers(0)(flow)
+    assert values(kept.items) == [0, 1, 2]

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 
 from flows.local_broker import create_topic, free_port, running_broker
 from operators import BrokenFlowError, Cluster, KafkaSource, Message, Reading, outages
-from operators.kafka import OnGap, cluster
+from operators.kafka import OnGap, cluster, source
 from operators.kafka.source import _SharedConsumer
 from tests.operators.kafka_things import beside, fill, frozen, new_topic, reading, values
 from tests.operators.things import EntryPoint, on_workers, wait_until
@@ -104,8 +104,8 @@ def test_a_broker_that_is_killed_and_comes_back_is_read_on_where_reading_stopped
 def resumed(
     brokers: str, topic: str, offset: int, on_gap: OnGap
 ) -> StatefulSourcePartition[Message, int]:
-    source = KafkaSource(Cluster(brokers=brokers), [topic], Reading(on_gap=on_gap))
-    return source.build_part("in", f"{topic}/0", offset)
+    reader = KafkaSource(Cluster(brokers=brokers), [topic], Reading(on_gap=on_gap))
+    return reader.build_part("in", f"{topic}/0", offset)
 
 
 def test_a_resume_beyond_the_end_fails_and_says_that_the_topic_was_made_again(
@@ -114,7 +114,10 @@ def test_a_resume_beyond_the_end_fails_and_says_that_the_topic_was_made_again(
     fill(mock_cluster, "again", range(5))
     part = resumed(mock_cluster, "again", 1_000_000, "fail")
 
-    said = "again/0 cannot resume at offset 1000000; the log ends at 5: .* set on_gap='continue'"
+    said = (
+        "again/0 cannot resume at offset 1000000; the log ends at 5: the topic was made again. "
+        "Start with an empty recovery store; .* set on_gap='continue'"
+    )
     with pytest.raises(BrokenFlowError, match=said):
         wait_until(lambda: part.next_batch() is None)
     part.close()
@@ -135,6 +138,18 @@ def test_a_resume_beyond_the_end_goes_on_at_the_start_of_the_log_where_asked(
         wait_until(all_read)
     assert values(found) == list(range(5))
     assert any("anew/0: resume at 1000000 wanted" in line for line in caplog.messages)
+    part.close()
+
+
+def test_a_topic_made_again_while_it_is_read_ends_the_flow_and_its_logs_are_not_mixed_up(
+    mock_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(mock_cluster, "swapped", range(5))
+    logs = iter(["old", "new"])
+    monkeypatch.setattr(source, "log_of", lambda *_: next(logs))
+    part = resumed(mock_cluster, "swapped", 1_000_000, "continue")
+    with pytest.raises(BrokenFlowError, match="swapped was made again while it was read"):
+        wait_until(lambda: part.next_batch() is None)
     part.close()
 
 

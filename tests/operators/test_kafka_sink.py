@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
+from confluent_kafka import Producer
+from typing_extensions import override
 
 from fastembed_stream import SettingError
 from flows.local_broker import running_broker
@@ -120,10 +122,18 @@ def test_an_outage_that_outlasts_the_time_to_drain_fails_the_snapshot(
             go_on()
 
 
+class Impatient(Cluster):
+    """Gives up messages, as no options let a cluster do."""
+
+    @override
+    def producer(self, own: Mapping[str, str | int | bool]) -> Producer:
+        return super().producer({**own, "message.timeout.ms": 200})
+
+
 def test_a_message_that_fails_after_it_was_handed_over_fails_the_snapshot() -> None:
     with running_broker() as address:
         topic = new_topic(address)
-        impatient = Cluster(brokers=address, options={"message.timeout.ms": "200"})
+        impatient = Impatient(brokers=address)
         part = KafkaSink(impatient, [topic]).build_part("out", "00", None)
         go_on = frozen(address)
         try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import Future
 
 import pytest
 
+from operators import BrokenFlowError, StageLimits
 from operators.outages import waited_out
 from operators.shutdown import STOP
+from operators.stages import StageLogic
 
 
 def is_transient(error: BaseException) -> bool:
@@ -48,7 +51,7 @@ def test_an_error_that_does_not_pass_is_raised_as_it_is(naps: list[float]) -> No
     assert naps == []
 
 
-def test_a_signal_to_stop_ends_the_process_with_success_while_it_waits(
+def test_a_signal_to_stop_ends_the_process_with_success_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Ended(Exception):  # noqa: N818  what stands for the end of the process
@@ -63,5 +66,37 @@ def test_a_signal_to_stop_ends_the_process_with_success_while_it_waits(
         raise ConnectionError
 
     monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(STOP, "ends_process", True)
     with pytest.raises(Ended):
         waited_out("Qdrant", ask, is_transient)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({}, "stopped before it started"),
+        ({"started": True}, "stopped while it waited"),
+        ({"started": True, "ends_process": True}, "stopped while it waited"),
+    ],
+)
+def test_a_process_of_someone_else_or_one_that_has_begun_is_never_ended_by_a_wait(
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, bool], said: str
+) -> None:
+    def ask() -> str:
+        STOP.request()
+        raise ConnectionError
+
+    def end(_: int) -> None:
+        pytest.fail("the process would have ended")
+
+    monkeypatch.setattr(os, "_exit", end)
+    for name, value in flags.items():
+        monkeypatch.setattr(STOP, name, value)
+    with pytest.raises(BrokenFlowError, match=said):
+        waited_out("Qdrant", ask, is_transient)
+
+
+def test_the_first_stage_marks_the_process_as_begun() -> None:
+    assert not STOP.started
+    StageLogic(lambda _: Future(), StageLimits())
+    assert STOP.started

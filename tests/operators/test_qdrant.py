@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import bytewax.operators as op
 import numpy as np
 import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig
 from hypothesis import given
 from hypothesis import strategies as st
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from fastembed_stream import SettingError
-from operators import Collection, QdrantSink, Schema, Server, VectorSpace, Writing
+from operators import (
+    BrokenFlowError,
+    Collection,
+    Points,
+    QdrantSink,
+    Schema,
+    Server,
+    VectorSpace,
+    Writing,
+)
 from operators.decoding import parse
 from operators.points import point_of
 from operators.qdrant import Distance, prepare
+from operators.qdrant.collection import check
 from operators.qdrant.sink import requests_of
 from tests.operators.qdrant_things import (
     SOURCE,
@@ -30,8 +45,14 @@ from tests.operators.qdrant_things import (
     stored,
     storing,
 )
-from tests.operators.things import EntryPoint, message
+from tests.operators.things import NO_TIME, EntryPoint, Lists, message
 from tests.servers import RunningQdrant, running_qdrant
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else adopts a collection of a test."""
+    monkeypatch.setattr("operators.qdrant.collection._SETTLE_S", 0)
 
 
 def test_points_are_stored_with_vectors_and_payload(
@@ -126,9 +147,120 @@ def test_all_that_differs_is_said_at_once(store_at: Server) -> None:
 def test_a_collection_that_someone_else_made_is_taken_if_it_fits(rest: Server) -> None:
     where = collection()
     size = models.VectorParams(size=4, distance=models.Distance.DOT)
-    rest.client().create_collection(where.name, {"dense": size, "more": size})
+    rest.client().create_collection(where.name, {"dense": size})
     put(rest, where, [points(range(3))])
     assert len(stored(rest, where)) == 3
+
+
+def identity(server: Server, where: Collection) -> str:
+    prepare(server, where)
+    return check(server, where)
+
+
+SIZE = models.VectorParams(size=4, distance=models.Distance.DOT)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_a_collection_with_a_vector_that_each_write_would_drop_is_refused(
+    store_at: Server, kind: str
+) -> None:
+    where = collection()
+    dense = {"dense": SIZE, **({"more": SIZE} if kind == "dense" else {})}
+    sparse = {"more": models.SparseVectorParams()} if kind == "sparse" else None
+    store_at.client().create_collection(where.name, dense, sparse)
+    with pytest.raises(SettingError, match="it has 'more' too, which a point loses"):
+        prepare(store_at, where)
+
+
+def test_a_collection_that_someone_else_filled_is_adopted_once_with_a_warning(
+    store_at: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = collection()
+    client = store_at.client()
+    client.create_collection(where.name, {"dense": SIZE}, metadata={"theirs": "kept"})
+    client.upsert(where.name, [models.PointStruct(id=1, vector={"dense": [1.0, 2, 3, 4]})])
+    with caplog.at_level(logging.WARNING, "operators.qdrant"):
+        assert identity(store_at, where) == identity(store_at, where)
+    [line] = [one for one in caplog.messages if "did not write" in one]
+    assert f"{where.name!r} has 1 points" in line
+    metadata = client.get_collection(where.name).config.metadata or {}
+    assert metadata["theirs"] == "kept"
+    assert metadata["_stream"]["dense"] == {"model": "m", "fingerprint": "f1"}
+    with pytest.raises(SettingError, match=r"'dense' was made by m \(f1\)"):
+        prepare(store_at, replace(where, vectors={"dense": replace(SPACE, fingerprint="f2")}))
+
+
+def test_processes_that_adopt_a_collection_at_once_agree_on_its_identity(
+    rest: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operators.qdrant.collection._SETTLE_S", 0.3)
+    where = collection()
+    rest.client().create_collection(where.name, {"dense": SIZE})
+    sinks = [QdrantSink(rest, where) for _ in range(4)]
+    with ThreadPoolExecutor(4) as processes:
+        list(processes.map(QdrantSink.list_parts, sinks))
+    states = {sink.build_part("flow.qdrant", "00", None).snapshot() for sink in sinks}
+    assert len(states) == 1
+
+
+def test_payload_indexes_that_are_missing_are_made_at_each_start(
+    rest: Server, remote: Server
+) -> None:
+    where = collection()
+    for lost in ("_stream.source", "_stream.offset"):
+        prepare(remote, where)
+        rest.client().delete_payload_index(where.name, lost)
+    prepare(remote, where)
+    indexes = remote.client().get_collection(where.name).payload_schema
+    assert set(indexes) == {"_stream.source", "_stream.offset"}
+
+
+def test_a_collection_made_again_has_another_identity(store_at: Server) -> None:
+    where = collection()
+    first = identity(store_at, where)
+    assert identity(store_at, where) == first
+    assert len(first) < 80
+    store_at.client().delete_collection(where.name)
+    assert identity(store_at, where) != first
+
+
+def test_a_recovery_store_of_another_collection_ends_the_flow_and_says_what_to_do(
+    store_at: Server,
+) -> None:
+    where, other = collection(), collection()
+    sink = QdrantSink(store_at, where)
+    part = sink.build_part("flow.qdrant", "00", None)
+    part.write_batch([points(range(3))])
+    state = part.snapshot()
+    QdrantSink(store_at, where).build_part("flow.qdrant", "00", state).close()
+    said = f"belongs to collection {where.name!r}; this is {other.name!r}"
+    with pytest.raises(BrokenFlowError, match=said):
+        QdrantSink(store_at, other).build_part("flow.qdrant", "00", state)
+    store_at.client().delete_collection(where.name)
+    with pytest.raises(BrokenFlowError, match=r"made again\. .* with an empty recovery store"):
+        QdrantSink(store_at, where).build_part("flow.qdrant", "00", state)
+
+
+def test_a_flow_does_not_go_on_half_way_in_an_empty_collection(
+    rest: Server, recovery_config: RecoveryConfig, entry_point: EntryPoint
+) -> None:
+    where = collection()
+    lists: dict[str, list[tuple[str, Points]]] = {"p": [("00-0", points(range(3)))]}
+
+    def run() -> None:
+        flow = Dataflow("storing")
+        op.output("qdrant", op.input("in", flow, Lists(lists)), QdrantSink(rest, where))
+        entry_point(flow, epoch_interval=NO_TIME, recovery_config=recovery_config)
+
+    run()
+    lists["p"].append(("00-0", points(range(3, 6))))
+    run()
+    assert sorted(stored(rest, where)) == list(range(6))
+    rest.client().delete_collection(where.name)
+    lists["p"].append(("00-0", points(range(6, 9))))
+    with pytest.raises((BrokenFlowError, RuntimeError)):
+        run()
+    assert stored(rest, where) == {}
 
 
 def test_a_sink_of_a_flow_refuses_another_models_collection_before_any_point(
@@ -245,6 +377,25 @@ def test_workers_share_a_folder(tmp_path: Path, entry_point: EntryPoint) -> None
     again.close()
 
 
+def test_a_folder_that_cannot_be_opened_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    server = Server(path=tmp_path / "file" / "qdrant")
+    with pytest.raises(SettingError, match=r"Folder .*file/qdrant of Qdrant cannot be opened: "):
+        prepare(server, collection())
+
+
+def test_a_folder_that_another_process_has_is_refused_and_says_why(tmp_path: Path) -> None:
+    server = Server(path=tmp_path)
+    other = QdrantClient(path=str(tmp_path))  # a lock of its own, as that of another process
+    try:
+        with pytest.raises(SettingError, match="one process at a time"):
+            prepare(server, collection())
+    finally:
+        other.close()
+    prepare(server, collection())
+    server.close()
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -252,6 +403,7 @@ def test_workers_share_a_folder(tmp_path: Path, entry_point: EntryPoint) -> None
         (lambda: Server(url="http://x", memory=True), "Expected exactly one of url, path, memory"),
         (lambda: Collection(name="", vectors={"a": SPACE}), "needs a name and at least one vector"),
         (lambda: Collection(name="c", vectors={}), "needs a name and at least one vector"),
+        (lambda: Collection(name="c", vectors={"id": SPACE}), "cannot be named 'id'"),
         (lambda: Writing(max_points=0), "max_points=0"),
         (lambda: Writing(max_bytes=0), "max_bytes=0"),
         (lambda: Writing(in_flight=0), "in_flight=0"),

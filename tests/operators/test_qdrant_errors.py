@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import grpc
 import httpx
 import pytest
@@ -41,7 +43,7 @@ def broken(source: Exception) -> ResponseHandlingException:
 
 LARGE = "Received message larger than max (9 vs. 4)"
 TRANSIENT = [
-    *map(answered, (408, 425, 429, 500, 502, 503, 504, 507)),
+    *map(answered, (408, 425, 429, 500, 501, 502, 503, 504, 507, 520, 524, 599)),
     ResourceExhaustedResponse("slow down", 1),
     broken(httpx.ConnectError("refused")),
     broken(httpx.ReadTimeout("slow")),
@@ -52,6 +54,7 @@ TRANSIENT = [
     Call(grpc.StatusCode.INTERNAL),
     ConnectionResetError(),
     OSError("no space left"),
+    sqlite3.OperationalError("database or disk is full"),
 ]
 REFUSALS = [
     answered(400),

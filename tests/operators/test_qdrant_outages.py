@@ -11,8 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bytewax.outputs import StatefulSinkPartition
+from qdrant_client import models
 
-from operators import STOP, BrokenFlowError, DeadLetterFile, QdrantSink, Server, Writing, outages
+from operators import (
+    STOP,
+    BrokenFlowError,
+    Collection,
+    DeadLetterFile,
+    Points,
+    QdrantSink,
+    Server,
+    Writing,
+    outages,
+)
 from operators.metrics import FAILURES, POINTS_WRITTEN, RETRIES
 from operators.qdrant import prepare
 from tests.operators.qdrant_things import (
@@ -171,6 +183,51 @@ def test_without_a_place_for_refused_points_one_ends_the_flow_and_the_step_is_na
 def test_a_refused_point_ends_any_flow(rest: Server, entry_point: EntryPoint) -> None:
     with pytest.raises((BrokenFlowError, RuntimeError)):
         entry_point(storing(QdrantSink(rest, collection()), [(point(2, dim=5),)]))
+
+
+def opened(server: Server, where: Collection, letters: Path) -> StatefulSinkPartition[Points, str]:
+    sink = QdrantSink(server, where, refused=DeadLetterFile(letters))
+    sink.list_parts()
+    return sink.build_part("flow.qdrant", "00", None)
+
+
+def test_points_that_only_a_remade_collection_refuses_are_no_dead_letters(
+    store_at: Server, tmp_path: Path
+) -> None:
+    where = collection()
+    part = opened(store_at, where, tmp_path / "dead.jsonl")
+    client = store_at.client()
+    client.delete_collection(where.name)
+    size = models.VectorParams(size=7, distance=models.Distance.DOT)
+    client.create_collection(where.name, {"dense": size})
+    part.write_batch([points(range(4))])
+    with pytest.raises(BrokenFlowError, match="is not what this flow writes: 'dense' has 7 dim"):
+        part.snapshot()
+    part.close()
+    assert dead(tmp_path / "dead.jsonl") == []
+
+
+def test_points_for_a_collection_that_is_gone_are_no_dead_letters(
+    store_at: Server, tmp_path: Path
+) -> None:
+    where = collection()
+    part = opened(store_at, where, tmp_path / "dead.jsonl")
+    store_at.client().delete_collection(where.name)
+    part.write_batch([points(range(4)), (point(9),)])
+    with pytest.raises(BrokenFlowError, match=r"is gone|[Nn]ot found|doesn't exist"):
+        part.snapshot()
+    part.close()
+    assert dead(tmp_path / "dead.jsonl") == []
+
+
+def test_points_that_are_all_wrong_for_the_right_collection_are_dead_letters(
+    store_at: Server, tmp_path: Path
+) -> None:
+    part = opened(store_at, collection(), tmp_path / "dead.jsonl")
+    part.write_batch([points(range(4), dim=5)])
+    part.snapshot()
+    part.close()
+    assert len(dead(tmp_path / "dead.jsonl")) == 4
 
 
 def test_a_request_that_is_too_large_is_split_until_it_fits(tmp_path: Path) -> None:

@@ -53,6 +53,28 @@ def test_a_second_request_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) ->
     assert not stop.requested
 
 
+def test_the_seconds_left_to_drain_are_counted_from_the_request_and_never_below_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = iter([100.0, 103.0, 110.0])
+    clock = SimpleNamespace(monotonic=lambda: next(times))
+    monkeypatch.setattr("operators.shutdown.time", clock)
+    stop = Stop(drain_s=5)
+    before = stop.left_s
+    stop.request()
+    assert [before, stop.left_s, stop.left_s] == [None, 2, 0]
+
+
+def test_a_nap_after_a_request_lasts_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=slept.append)
+    monkeypatch.setattr("operators.shutdown.time", clock)
+    stop = Stop()
+    stop.request()
+    stop.nap(30)
+    assert slept == [0.5]
+
+
 def test_a_wait_ends_with_a_request() -> None:
     stop = Stop()
     started = time.monotonic()

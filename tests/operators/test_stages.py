@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 
 import bytewax.operators as op
 import pytest
@@ -13,10 +15,11 @@ from bytewax.dataflow import Dataflow
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastembed_stream import DeviceError, SettingError
-from operators import Batch, Failures, Stage, StageLimits, run_stages
+from fastembed_stream import DeviceError, ModelFilesError, SettingError
+from operators import Batch, BrokenFlowError, Failures, Stage, StageLimits, run_stages
 from operators.metrics import FAILURES, RETRIES
-from operators.stages import OUTAGES, StageLogic, _Workshop, apply
+from operators.shutdown import STOP
+from operators.stages import StageLogic, _Workshop, apply, is_outage
 from tests.operators.things import (
     EntryPoint,
     Kept,
@@ -29,6 +32,14 @@ from tests.operators.things import (
 )
 
 WITHIN_S = 5.0
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that retries would have slept."""
+    slept: list[float] = []
+    monkeypatch.setattr("operators.stages._nap", slept.append)
+    return slept
 
 
 def same(batch: Batch) -> Batch:
@@ -167,9 +178,86 @@ def test_a_stage_is_not_asked_for_an_empty_batch() -> None:
     assert apply(never, Batch(records=())) == Batch(records=())
 
 
-@pytest.mark.parametrize("outage", OUTAGES)
+OUTAGES = [
+    DeviceError("lost"),
+    MemoryError(),
+    ConnectionResetError(errno.ECONNRESET, "reset"),
+    ConnectionError("no errno"),
+    TimeoutError("slow"),
+    *(
+        OSError(number, "the machine's")
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
+    ),
+    *(
+        OSError(number, "the machine's")
+        for number in (errno.ENOMEM, errno.EROFS, errno.ENETUNREACH, errno.EHOSTUNREACH)
+    ),
+]
+RECORDS_FAULTS = [
+    OSError("cannot identify image file"),  # PIL.UnidentifiedImageError is one
+    FileNotFoundError(errno.ENOENT, "no such file"),
+    IsADirectoryError(errno.EISDIR, "a folder"),
+    PermissionError(errno.EACCES, "not yours"),
+    OSError(errno.ENAMETOOLONG, "name too long"),
+    ValueError("bad"),
+]
+
+
+@pytest.mark.parametrize("error", OUTAGES, ids=repr)
+def test_what_no_record_can_cause_is_an_outage(error: Exception) -> None:
+    assert is_outage(error)
+
+
+@pytest.mark.parametrize("error", RECORDS_FAULTS, ids=repr)
+def test_a_file_that_is_missing_or_no_image_fails_the_record_that_names_it(
+    error: Exception,
+) -> None:
+    def load(batch: Batch) -> Batch:
+        if 1 in numbers([batch]):
+            raise error
+        return batch
+
+    done = apply(load, batch(0, 1, 2))
+    assert (numbers([done]), failed([done.failures])) == ([0, 2], [1])
+
+
+@pytest.mark.parametrize("error", [ModelFilesError("no graph"), SettingError("wrong folder")])
+def test_a_model_that_cannot_be_opened_ends_the_flow_at_once_and_harms_no_record(
+    entry_point: EntryPoint, naps: list[float], error: Exception
+) -> None:
+    tries: list[int] = []
+
+    def unopened(_: Batch) -> Batch:
+        tries.append(1)
+        raise error
+
+    with pytest.raises((type(error), RuntimeError)) as caught:
+        staged(entry_point, [batch(0, 1)], [unopened])
+    assert any(isinstance(one, type(error)) for one in chain(caught.value))
+    assert (len(tries), naps) == (1, [])
+
+
+def test_a_request_to_stop_ends_the_sleep_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operators.stages.wait_random_exponential", lambda **_: lambda _: 300)
+    tries: list[int] = []
+
+    def shaky(batch: Batch) -> Batch:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionError
+        return batch
+
+    future = _Workshop((shaky,), StageLimits()).submit(batch(0))
+    wait_until(lambda: tries)
+    STOP.request()
+    assert numbers([future.result(WITHIN_S)]) == [0]
+
+
+@pytest.mark.parametrize(
+    "outage", [DeviceError, MemoryError, ConnectionError, partial(OSError, errno.ENOSPC, "full")]
+)
 def test_an_outage_is_tried_again_and_harms_no_record(
-    entry_point: EntryPoint, naps: list[float], outage: type[Exception]
+    entry_point: EntryPoint, naps: list[float], outage: Callable[[], Exception]
 ) -> None:
     tries: list[int] = []
     before = RETRIES.labels("stages")._value.get()
@@ -177,7 +265,7 @@ def test_an_outage_is_tried_again_and_harms_no_record(
     def shaky(batch: Batch) -> Batch:
         tries.append(1)
         if len(tries) < 3:
-            raise outage
+            raise outage()
         return batch
 
     oks, errs = staged(entry_point, [batch(0, 1)], [shaky])
@@ -190,8 +278,7 @@ def test_an_outage_that_lasts_fails_the_flow_and_no_record(
     entry_point: EntryPoint, naps: list[float]
 ) -> None:
     def broken(_: Batch) -> Batch:
-        msg = "no space left"
-        raise OSError(msg)
+        raise OSError(errno.ENOSPC, "no space left")
 
     with pytest.raises(RuntimeError) as caught:
         staged(entry_point, [batch(0)], [broken], StageLimits(attempts=3))
@@ -249,6 +336,39 @@ def by_hand(
         return futures[-1]
 
     return StageLogic(submit, limits, unfinished), futures
+
+
+def test_a_batch_that_outlasts_the_time_to_drain_ends_the_flow_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(STOP, "drain_s", 0.1)
+    logic, _ = by_hand(StageLimits())
+    logic.on_batch([batch(0, 1)])
+    STOP.request()
+    with pytest.raises(BrokenFlowError, match="2 records is not done, and the time to drain is"):
+        logic.on_eof()
+
+
+def test_a_request_to_stop_in_the_middle_of_a_wait_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(STOP, "drain_s", 0.1)
+    logic, _ = by_hand(StageLimits())
+    logic.on_batch([batch(0)])
+    threading.Timer(0.1, STOP.request).start()
+    with pytest.raises(BrokenFlowError, match="They are repeated on resume"):
+        logic.on_eof()
+
+
+def test_a_batch_that_is_done_lands_though_the_time_to_drain_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(STOP, "drain_s", 0.0)
+    logic, futures = by_hand(StageLimits())
+    logic.on_batch([batch(0)])
+    STOP.request()
+    futures[0].set_result(batch(0))
+    assert logic.on_eof() == ([batch(0)], True)
 
 
 def test_inputs_in_flight_are_the_state_and_a_copy_of_it() -> None:
