@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
 
     from fastembed_stream.values import Ints
 
-__all__ = ["MODEL", "Corpus", "Timing", "corpus", "in_turn"]
+__all__ = ["MODEL", "TEST_MODELS", "Corpus", "Timing", "corpus", "in_turn"]
+
+TEST_MODELS = Path(
+    os.environ.get("FASTEMBED_STREAM_TEST_MODELS", Path(__file__).parents[2] / "../shared/models")
+)
 
 _SHORTEST_CHARS = 90
 _TOKENS_OF_MODEL = 256
