@@ -17,27 +17,28 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.lanes import Lanes
 from fastembed_stream.plan import pack
 from fastembed_stream.session import keep
-from fastembed_stream.threads import Threads
-from fastembed_stream.warm_up import CPU_BUDGETS, GPU_BUDGETS, Layout, calibrate
+from fastembed_stream.warm_up import Budget, Layout, calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fastembed_stream.session import Session
-    from fastembed_stream.tokens import Reading
     from fastembed_stream.values import Feeds, Ints, Outputs
 
-__all__ = ["Counts", "Embedder", "Family"]
+__all__ = ["Counts", "Embedder", "Family", "Reading"]
 
+Read = TypeVar("Read", bound="Reading")
 Row = TypeVar("Row")
+OtherRow = TypeVar("OtherRow")
+OtherAnswer = TypeVar("OtherAnswer")
 Row_contra = TypeVar("Row_contra", contravariant=True)
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -46,23 +47,43 @@ _WORTH_MEASURING = 16_384
 """Tokens in one call from which the second that a calibration takes pays for itself."""
 
 
-class Family(Protocol[Row_contra, Answer_co]):
-    """What a family of models knows: how to read rows, pad a group, and finish tensors."""
+class Reading(Protocol):
+    """Rows as a family reads them: whatever it packs from, and what each costs."""
+
+    @property
+    def lengths(self) -> Ints:
+        """Tell the tokens of each row, int64[n_rows]."""
+
+    @property
+    def truncated_rows(self) -> int:
+        """Count the rows that lost tokens to the limit."""
+
+    @property
+    def truncated_tokens(self) -> int:
+        """Count the tokens that were lost."""
+
+
+class Family(Protocol[Row_contra, Read, Answer_co]):
+    """
+    What a family of models knows: how to read rows, pad a group, and finish tensors.
+
+    `read` runs on the caller's thread, `pack` and `finish` on the lanes, several at a time.
+    """
 
     @property
     def outputs(self) -> Sequence[str]:
         """Name the outputs of the graph that `finish` takes."""
 
-    def read(self, rows: Sequence[Row_contra]) -> Reading:
-        """Turn rows into ragged ids."""
+    def read(self, rows: Sequence[Row_contra]) -> Read:
+        """Turn rows into what `pack` takes."""
 
-    def sample(self, n_tokens: int) -> Reading:
-        """Make rows of an ordinary length, about so many tokens in all, to measure speed with."""
+    def sample(self, n_tokens: int) -> Read:
+        """Make ordinary rows that cost about so many tokens in all, to measure speed with."""
 
-    def widths(self, reading: Reading) -> Ints:
+    def widths(self, reading: Read) -> Ints:
         """Tell how many tokens each row costs when it runs alone, int64[n_rows]."""
 
-    def pack(self, reading: Reading, rows: Ints) -> Feeds:
+    def pack(self, reading: Read, rows: Ints) -> Feeds:
         """Pad some rows into the arrays that the graph takes."""
 
     def finish(self, outputs: Outputs, feeds: Feeds) -> Sequence[Answer_co]:
@@ -81,7 +102,7 @@ class Counts:
     def plus(self, reading: Reading) -> Counts:
         """Add one reading."""
         return Counts(
-            rows=self.rows + reading.n_rows,
+            rows=self.rows + len(reading.lengths),
             tokens=self.tokens + int(reading.lengths.sum()),
             truncated_rows=self.truncated_rows + reading.truncated_rows,
             truncated_tokens=self.truncated_tokens + reading.truncated_tokens,
@@ -125,21 +146,27 @@ class Embedder(Generic[Row, Answer]):
     """
 
     def __init__(
-        self, family: Family[Row, Answer], sessions: Sequence[Session], *, budget: int | None = None
+        self,
+        family: Family[Row, Any, Answer],
+        sessions: Sequence[Session],
+        *,
+        budget: int | None = None,
     ) -> None:
         self.family = family
         self._counts = Counts()
         self._counting = threading.Lock()
-        self._lanes = _Lanes(tuple(sessions))
-        self._budget = _Budget(
+        self._lanes = Lanes(tuple(sessions))
+        self._budget = Budget(
             budget,
             on_gpu=any(session.device == "cuda" for session in sessions),
             lanes_are_given=self._other_session() is None,
         )
 
-    def with_family(self, family: Family[Row, Answer]) -> Embedder[Row, Answer]:
+    def with_family(
+        self, family: Family[OtherRow, Any, OtherAnswer]
+    ) -> Embedder[OtherRow, OtherAnswer]:
         """Give an embedder that differs by its family and shares sessions, lanes and budget."""
-        other = Embedder.__new__(type(self))
+        other: Embedder[OtherRow, OtherAnswer] = Embedder.__new__(Embedder)
         other.__dict__.update(self.__dict__, family=family, _counts=Counts())
         return other
 
@@ -170,6 +197,10 @@ class Embedder(Generic[Row, Answer]):
                 work.cancel()
         if windows.error is not None:
             raise windows.error
+
+    def count_tokens(self, rows: Sequence[Row]) -> int:
+        """Count the tokens that would be run, special tokens included, after truncation."""
+        return int(self.family.read(rows).lengths.sum()) if rows else 0
 
     def warm_up(self) -> int:
         """Measure now what is not set, the token budget and the lanes, and give the budget."""
@@ -209,7 +240,7 @@ class Embedder(Generic[Row, Answer]):
             (group, self._lanes.submit(self._group, reading, group))
             for group in pack(widths, budget)
         ]
-        return _Work(reading.n_rows, groups)
+        return _Work(len(widths), groups)
 
     def _group(self, session: Session, reading: Reading, rows: Ints) -> Sequence[Answer]:
         feeds = self.family.pack(reading, rows)
@@ -240,14 +271,15 @@ class Embedder(Generic[Row, Answer]):
         return Layout(lanes=lanes, seconds_for=partial(self._seconds_for, sessions))
 
     def _seconds_for(self, sessions: Sequence[Session], budget: int) -> float:
-        """Run one group of that size on every lane at once; tell the seconds."""
+        """Run one group of about that size on every lane at once; tell the seconds for it."""
         reading = self.family.sample(budget)
+        n_tokens = int(self.family.widths(reading).sum())
         rows = np.arange(reading.n_rows)
         start = time.perf_counter()
         running = self._lanes.on_every(sessions, self._group, reading, rows)
         for group in running:
             group.result()
-        return time.perf_counter() - start
+        return (time.perf_counter() - start) * budget / n_tokens
 
 
 class _Windows(Generic[Row]):
@@ -268,85 +300,3 @@ class _Windows(Generic[Row]):
                 yield window
         except Exception as error:  # noqa: BLE001  `stream` raises it after the answers
             self.error = error
-
-
-class _Lanes:
-    """
-    Threads that run groups, each on a session that has a place free.
-
-    A session stands in the queue once for each of its lanes, so devices of unlike speed each take
-    what they can.
-    """
-
-    def __init__(self, sessions: tuple[Session, ...]) -> None:
-        self.use(sessions)
-        self._threads = Threads(self.n, "lane")
-
-    def use(self, sessions: tuple[Session, ...]) -> None:
-        """Run what is handed in from now on on these sessions, on no more lanes than at first."""
-        free: SimpleQueue[Session] = SimpleQueue()
-        for session in sessions:
-            for _ in range(session.lanes):
-                free.put(session)
-        self.sessions = sessions
-        self.n = sum(session.lanes for session in sessions)
-        self._free = free
-
-    def submit(
-        self,
-        run: Callable[[Session, Reading, Ints], Sequence[Answer]],
-        reading: Reading,
-        rows: Ints,
-    ) -> Future[Sequence[Answer]]:
-        """Run a group on the session that is free first."""
-
-        def on_free_session(rows: Ints) -> Sequence[Answer]:
-            session = free.get()
-            try:
-                return run(session, reading, rows)
-            finally:
-                free.put(session)
-
-        free = self._free
-        return self._threads.submit(on_free_session, rows)
-
-    def on_every(
-        self,
-        sessions: Sequence[Session],
-        run: Callable[[Session, Reading, Ints], Sequence[Answer]],
-        reading: Reading,
-        rows: Ints,
-    ) -> list[Future[Sequence[Answer]]]:
-        """Run the same group once for each lane of some sessions, whatever is free."""
-        return [
-            self._threads.submit(partial(run, session, reading), rows)
-            for session in sessions
-            for _ in range(session.lanes)
-        ]
-
-    def close(self) -> None:
-        self._threads.close()
-
-
-class _Budget:
-    """Tokens of one group: given, or measured once, or a default until then."""
-
-    def __init__(self, given: int | None, *, on_gpu: bool, lanes_are_given: bool) -> None:
-        self._value = given
-        self._is_settled = given is not None and lanes_are_given
-        self._candidates = GPU_BUDGETS if on_gpu else CPU_BUDGETS
-        self._default = 8192 if on_gpu else 256
-        self._lock = threading.Lock()
-
-    @property
-    def known(self) -> int:
-        return self._value or self._default
-
-    def measured(self, calibrated: Callable[[Sequence[int]], int]) -> int:
-        """Give the budget; whoever asks first measures it, at the given one alone if there is."""
-        with self._lock:
-            if not self._is_settled:
-                given = self._value
-                self._value = calibrated(self._candidates if given is None else (given,))
-                self._is_settled = True
-            return self.known

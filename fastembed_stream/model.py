@@ -12,22 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.recipes import CROSS_ENCODER, SPARSE_TEXT, Kind, Recipe
 
-__all__ = [
-    "DenseText",
-    "HubRepository",
-    "InstalledPackage",
-    "LocalFolder",
-    "Model",
-    "Pooling",
-    "Recipe",
-    "Source",
-    "StaticText",
-    "Tarball",
-]
-
-Pooling: TypeAlias = Literal["cls", "mean", "last_token", "none"]
-"""How token vectors become one: the first, the average, the last real one, or already done."""
+__all__ = ["HubRepository", "InstalledPackage", "LocalFolder", "Model", "Source", "Tarball"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,55 +66,12 @@ Source: TypeAlias = HubRepository | Tarball | LocalFolder | InstalledPackage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseText:
-    """
-    One vector for each text from a transformer.
-
-    pooling            how token vectors become one
-    normalize          whether vectors leave with length one
-    output             which output of the graph holds the vectors: a name, or a position
-    pad_to_max_tokens  pad every text to the limit, for models that read the last position
-    task_input         name of the graph's input that takes a task number, None for most
-    tasks              task names and their numbers
-    query_task         the task of `query_embed`
-    passage_task       the task of `passage_embed`, and of `embed` when none is given
-    """
-
-    pooling: Pooling
-    normalize: bool
-    output: str | int = 0
-    pad_to_max_tokens: bool = False
-    task_input: str | None = None
-    tasks: tuple[tuple[str, int], ...] = ()
-    query_task: str | None = None
-    passage_task: str | None = None
-
-    def __post_init__(self) -> None:
-        names = {name for name, _ in self.tasks}
-        for task in (self.query_task, self.passage_task):
-            if task is not None and task not in names:
-                msg = f"Task {task!r} is not one of {sorted(names)}; add it to `tasks`."
-                raise SettingError(msg)
-        if self.task_input is not None and self.passage_task is None:
-            msg = f"`task_input` {self.task_input!r} needs `tasks` and a `passage_task`; got none."
-            raise SettingError(msg)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StaticText:
-    """One vector for each text as the mean of its tokens' stored vectors (model2vec), no ONNX."""
-
-
-Recipe: TypeAlias = DenseText | StaticText
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """
     One model of any family.
 
-    name            'organization/name', unique in a catalog, compared without case
-    dim             length of one vector
+    name            'organization/name', unique among the models of its kind, compared without case
+    dim             length of one vector; 0 for sparse vectors and scores, which have none
     source          where the files are
     model_file      the graph (or the weights) inside the source
     recipe          the family, and its parameters
@@ -143,10 +87,10 @@ class Model:
     """
 
     name: str
-    dim: int
     source: Source
     model_file: str
     recipe: Recipe
+    dim: int = 0
     other_files: tuple[str, ...] = ()
     max_tokens: int | None = None
     query_prompt: str = ""
@@ -160,12 +104,18 @@ class Model:
         if not self.name.strip():
             msg = "A model needs a name such as 'organization/name'; got an empty one."
             raise SettingError(msg)
-        if self.dim < 1:
-            msg = f"Model {self.name!r}: `dim` must be at least 1; got {self.dim}."
+        smallest = 0 if self.kind in {SPARSE_TEXT, CROSS_ENCODER} else 1
+        if self.dim < smallest:
+            msg = f"Model {self.name!r}: `dim` must be at least {smallest}; got {self.dim}."
             raise SettingError(msg)
         if self.max_tokens is not None and self.max_tokens < 1:
             msg = f"Model {self.name!r}: `max_tokens` must be at least 1; got {self.max_tokens}."
             raise SettingError(msg)
+
+    @property
+    def kind(self) -> Kind[object, object, object]:
+        """Tell what goes in and comes out."""
+        return self.recipe.kind
 
     @property
     def files(self) -> tuple[str, ...]:

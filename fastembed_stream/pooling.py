@@ -11,7 +11,7 @@ from fastembed_stream.errors import SettingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fastembed_stream.model import Pooling
+    from fastembed_stream.recipes import Pooling
     from fastembed_stream.values import Floats, Ints
 
 __all__ = ["POOLS", "already_pooled", "first", "last_token", "mean", "normalized"]

@@ -1,13 +1,20 @@
-"""Names for the arrays that cross borders; shapes stand in the docstrings that use them."""
+"""Values that cross borders; the shapes of arrays stand in the docstrings that use them."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Feeds", "Floats", "Ints", "Outputs"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+__all__ = ["Array", "Feeds", "Floats", "ImageInput", "Ints", "Outputs", "Pair", "SparseEmbedding"]
 
 Floats: TypeAlias = NDArray[np.float32]
 """float32 arrays: hidden states, vectors."""
@@ -15,8 +22,49 @@ Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
 """int64 arrays: token ids, masks, lengths."""
 
-Feeds: TypeAlias = dict[str, Ints]
+Array: TypeAlias = NDArray[Any]
+"""Arrays of whichever type a graph's input has."""
+
+Feeds: TypeAlias = dict[str, Array]
 """What goes into a session, by input name."""
 
 Outputs: TypeAlias = list[Floats]
 """What comes out of a session, in the order asked for."""
+
+Pair: TypeAlias = tuple[str, str]
+"""A query and a document, to be scored together."""
+
+ImageInput: TypeAlias = "str | Path | bytes | Image.Image"
+"""An image: a path, the bytes of a file, base64 text (a data: URL), or one that Pillow opened."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseEmbedding:
+    """
+    A vector that is zero almost everywhere.
+
+    values   float32[n], none of them zero
+    indices  int64[n], which dimension each value belongs to, each once
+
+    >>> SparseEmbedding.from_dict({7: 0.5, 3: 2.0}).as_dict()
+    {7: 0.5, 3: 2.0}
+    """
+
+    values: Floats
+    indices: Ints
+
+    @classmethod
+    def from_dict(cls, data: Mapping[int, float]) -> SparseEmbedding:
+        """Make one from values by dimension, in their order."""
+        return cls(
+            values=np.fromiter(data.values(), dtype=np.float32, count=len(data)),
+            indices=np.fromiter(data.keys(), dtype=np.int64, count=len(data)),
+        )
+
+    def as_object(self) -> dict[str, Array]:
+        """Give both arrays by name, as Qdrant's REST API has them."""
+        return {"values": self.values, "indices": self.indices}
+
+    def as_dict(self) -> dict[int, float]:
+        """Give the values by dimension."""
+        return dict(zip(self.indices.tolist(), self.values.tolist(), strict=True))

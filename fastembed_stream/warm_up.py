@@ -8,6 +8,8 @@ flat around its best point, so few sizes, each tried twice, find it.
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from fastembed_stream.errors import DeviceError, ModelFilesError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["CPU_BUDGETS", "GPU_BUDGETS", "Calibration", "Layout", "calibrate"]
+__all__ = ["CPU_BUDGETS", "GPU_BUDGETS", "Budget", "Calibration", "Layout", "calibrate"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,7 +87,7 @@ def calibrate(
     clock: Callable[[], float] = time.perf_counter,
 ) -> Calibration:
     """
-    Choose the layout at a middle budget, then the smallest budget about as fast as the fastest.
+    Choose the layout at a middle budget, then the middle of the budgets about as fast as the best.
 
     Stops once sizes get clearly slower, when a size does not fit into memory, or when the time is
     up: a large model is measured at one layout and few sizes, a small one at all, within two
@@ -115,7 +117,9 @@ def calibrate(
         if speeds[budget] < _PAST_THE_BEST * max(speeds.values()):
             break
     best = max(speeds.values())
-    chosen = min(budget for budget, speed in speeds.items() if speed >= _GOOD_ENOUGH * best)
+    fast = [budget for budget, speed in speeds.items() if speed >= _GOOD_ENOUGH * best]
+    # Real rows fill a group between half and wholly, and tries are noisy: the middle is safe.
+    chosen = round(math.sqrt(fast[0] * fast[-1]))
     _LOG.info(
         "Calibrated in %.1f s: token budget %d (%s), lanes %d (%s)",
         clock() - started,
@@ -138,3 +142,28 @@ def _faster(first: _Trial, other: Callable[[], Layout], budget: int) -> tuple[_T
     lanes = first.layout.lanes, second.layout.lanes
     compared = f"{lanes[0]}: {here / best:.0%}, {lanes[1]}: {there / best:.0%}"
     return (first if here >= _GOOD_ENOUGH * there else second), compared
+
+
+class Budget:
+    """Tokens of one group: given, or measured once, or a default until then."""
+
+    def __init__(self, given: int | None, *, on_gpu: bool, lanes_are_given: bool) -> None:
+        self._value = given
+        self._is_settled = given is not None and lanes_are_given
+        self._candidates = GPU_BUDGETS if on_gpu else CPU_BUDGETS
+        self._default = 8192 if on_gpu else 256
+        self._lock = threading.Lock()
+
+    @property
+    def known(self) -> int:
+        """Give what is known by now."""
+        return self._value or self._default
+
+    def measured(self, calibrated: Callable[[Sequence[int]], int]) -> int:
+        """Give the budget; whoever asks first measures it, at the given one alone if there is."""
+        with self._lock:
+            if not self._is_settled:
+                given = self._value
+                self._value = calibrated(self._candidates if given is None else (given,))
+                self._is_settled = True
+            return self.known

@@ -12,15 +12,14 @@ import numpy as np
 from bytewax.dataflow import operator
 
 from fastembed_stream import Fetching, Model, Runtime, catalog, fingerprint, locate, open_model
-from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
-from fastembed_stream.families.dense_text import DenseTextFamily
 from operators.metrics import FAILURES, TRUNCATED_TEXTS, TRUNCATED_TOKENS
 from operators.records import Batch, Batches, Failure, Record, Split
 from operators.stages import StageLimits, run_stages
 
 if TYPE_CHECKING:
-    from fastembed_stream.opening import TextEmbedder
+    from fastembed_stream import OpenModel
+    from fastembed_stream.values import Floats
 
 __all__ = ["DenseStage", "embed_dense"]
 
@@ -30,11 +29,11 @@ class _Opened:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._embedder: TextEmbedder | None = None
+        self._embedder: OpenModel[str, str, Floats] | None = None
         self.fingerprint = ""
         self.limit: int | None = None
 
-    def embedder(self, stage: DenseStage) -> TextEmbedder:
+    def embedder(self, stage: DenseStage) -> OpenModel[str, str, Floats]:
         with self._lock:
             if self._embedder is None:
                 files = locate(stage.row, folder=stage.folder, fetching=stage.fetching)
@@ -43,7 +42,7 @@ class _Opened:
                 )
                 _check_dim(stage, files, embedder)
                 self.fingerprint = _fingerprint(stage, files)
-                self.limit = _limit(embedder)
+                self.limit = embedder.max_tokens
                 self._embedder = embedder
             return self._embedder
 
@@ -146,7 +145,7 @@ def _fingerprint(stage: DenseStage, files: Path) -> str:
     return hashlib.blake2b(told, digest_size=8).hexdigest()
 
 
-def _check_dim(stage: DenseStage, files: Path, embedder: TextEmbedder) -> None:
+def _check_dim(stage: DenseStage, files: Path, embedder: OpenModel[str, str, Floats]) -> None:
     [vector] = embedder(["text"])
     if vector.size != stage.row.dim:
         msg = (
@@ -154,14 +153,6 @@ def _check_dim(stage: DenseStage, files: Path, embedder: TextEmbedder) -> None:
             f"has {stage.row.dim}: the folder holds another model. Name that one, or its folder."
         )
         raise SettingError(msg)
-
-
-def _limit(embedder: TextEmbedder) -> int | None:
-    match embedder:
-        case Embedder(family=DenseTextFamily(tokens=tokens)):
-            return tokens.limit
-        case _:
-            return None
 
 
 @operator

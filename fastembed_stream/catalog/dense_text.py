@@ -7,7 +7,8 @@ The facts come from the model cards: dimension, limits, prompts, licence. `pooli
 
 from __future__ import annotations
 
-from fastembed_stream.model import DenseText, HubRepository, InstalledPackage, Model, StaticText
+from fastembed_stream.model import HubRepository, InstalledPackage, Model
+from fastembed_stream.recipes import DenseText, StaticText
 
 __all__ = ["MODELS"]
 

@@ -8,28 +8,27 @@ so they are left out of the mean; a text without known tokens is the zero vector
 from __future__ import annotations
 
 import json
-import threading
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastembed_stream.embedder import Counts
-from fastembed_stream.errors import ModelFilesError, SettingError
+from fastembed_stream.computed import Computed
+from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import normalized
 from fastembed_stream.tokens import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from fastembed_stream.model import Model
+    from fastembed_stream.recipes import StaticText
     from fastembed_stream.values import Floats, Ints
 
-__all__ = ["StaticTextEmbedder"]
+__all__ = ["StaticTextRule", "open_static_text"]
 
 _DEFAULT_LIMIT = 512
 _DTYPES = {
@@ -45,9 +44,9 @@ _DTYPES = {
 }
 
 
-class StaticTextEmbedder:
+class StaticTextRule:
     """
-    A callable from texts to vectors, float32[dim] each, computed from a table.
+    Texts to vectors from a table.
 
     table      float[n_rows_of_table, dim], one vector for each token or group of tokens
     rows       int64[vocabulary], which row of the table a token has; None where they are the same
@@ -68,59 +67,6 @@ class StaticTextEmbedder:
         self._rows = rows
         self._weights = weights
         self._unknown = unknown
-        self._counts = Counts()
-        self._counting = threading.Lock()
-
-    @classmethod
-    def open(
-        cls, folder: Path, model: Model, *, max_tokens: int | None = None
-    ) -> StaticTextEmbedder:
-        """Load the table and the tokenizer of a model folder."""
-        from tokenizers import Tokenizer
-
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            msg = f"No tokenizer.json in model folder {folder}; a static model needs it."
-            raise ModelFilesError(msg)
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the binding raises bare Exception
-            msg = f"Cannot read {path}: {error}. Fetch the model again."
-            raise ModelFilesError(msg) from error
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(max_tokens or model.max_tokens or _DEFAULT_LIMIT)
-        tensors = _safetensors(folder / model.model_file)
-        if "embeddings" not in tensors:
-            msg = f"{folder / model.model_file} has no tensor 'embeddings'; it has {list(tensors)}."
-            raise ModelFilesError(msg)
-        return cls(
-            tokenizer,
-            tensors["embeddings"],
-            rows=tensors.get("mapping"),
-            weights=tensors.get("weights"),
-            unknown=_unknown_id(json.loads(path.read_text(encoding="utf-8"))["model"]),
-        )
-
-    @property
-    def counts(self) -> Counts:
-        """Tell what was read so far."""
-        return self._counts
-
-    def warm_up(self) -> int:
-        """Answer 0: there is no budget to measure."""
-        return 0
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def __call__(self, rows: Sequence[str]) -> list[Floats]:
-        """Answer all texts, in their order."""
-        if not rows:
-            return []
-        reading = self.read(rows)
-        with self._counting:
-            self._counts = self._counts.plus(reading)
-        return list(normalized(np.stack([self._sum(row) for row in reading.ids])))
 
     def read(self, rows: Sequence[str]) -> Reading:
         """Turn texts into token ids, unknown tokens included."""
@@ -135,14 +81,9 @@ class StaticTextEmbedder:
             truncated_tokens=sum(lost),
         )
 
-    def stream(self, rows: Iterable[str], *, window: int) -> Iterator[Floats]:
-        """Answer texts as they come, `window` at a time."""
-        if window < 1:
-            msg = f"A window must hold at least 1 row; got {window}."
-            raise SettingError(msg)
-        source = iter(rows)
-        while chunk := list(islice(source, window)):
-            yield from self(chunk)
+    def answers(self, reading: Reading) -> list[Floats]:
+        """Give one float32[dim] of length one for each text."""
+        return list(normalized(np.stack([self._sum(row) for row in reading.ids])))
 
     def _sum(self, ids: Ints) -> Floats:
         """Add up one text's vectors; the mean has the same direction, which is all that stays."""
@@ -152,6 +93,39 @@ class StaticTextEmbedder:
             vectors = vectors * self._weights[known, None]
         total: Floats = vectors.sum(axis=0, dtype=np.float32)
         return total
+
+
+def open_static_text(opening: Opening, recipe: StaticText) -> OpenModel[str, str, Floats]:
+    """Load the table and the tokenizer of a model folder."""
+    del recipe  # all static models are used alike
+    from tokenizers import Tokenizer
+
+    path = opening.files / "tokenizer.json"
+    if not path.is_file():
+        msg = f"No tokenizer.json in model folder {opening.files}; a static model needs it."
+        raise ModelFilesError(msg)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the binding raises bare Exception
+        msg = f"Cannot read {path}: {error}. Fetch the model again."
+        raise ModelFilesError(msg) from error
+    limit = opening.max_tokens or opening.model.max_tokens or _DEFAULT_LIMIT
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(limit)
+    weights = opening.files / opening.model.model_file
+    tensors = _safetensors(weights)
+    if "embeddings" not in tensors:
+        msg = f"{weights} has no tensor 'embeddings'; it has {list(tensors)}."
+        raise ModelFilesError(msg)
+    rule = StaticTextRule(
+        tokenizer,
+        tensors["embeddings"],
+        rows=tensors.get("mapping"),
+        weights=tensors.get("weights"),
+        unknown=_unknown_id(json.loads(path.read_text(encoding="utf-8"))["model"]),
+    )
+    embedder = Computed(rule)
+    return OpenModel(documents=embedder, queries=embedder, max_tokens=limit)
 
 
 def _unknown_id(model: dict[str, Any]) -> int | None:

@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from fastembed_stream.errors import ModelFilesError
-from fastembed_stream.model import Model, Recipe
+from fastembed_stream.model import Model
+from fastembed_stream.recipes import Recipe
 
 __all__ = ["fingerprint"]
 
@@ -56,9 +57,23 @@ def _told(recipe: Recipe) -> list[str | tuple[str, object]]:
     """Give the family's name, and by name in their order the fields that are not the default."""
     values = ((each.name, getattr(recipe, each.name), each.default) for each in fields(recipe))
     told = sorted(
-        (name, value) for name, value, default in values if default is MISSING or value != default
+        (name, _plain(value))
+        for name, value, default in values
+        if default is MISSING or value != default
     )
     return [type(recipe).__name__, *told]
+
+
+def _plain(value: object) -> object:
+    """Give what reads the same in every process: a set has no order, an object an address."""
+    match value:
+        case frozenset():
+            return tuple(sorted(value))
+        case str() | int() | float() | tuple() | None:
+            return value
+        case _:
+            named = value if callable(value) and hasattr(value, "__qualname__") else type(value)
+            return f"{named.__module__}.{named.__qualname__}"
 
 
 def _content(path: Path) -> bytes:

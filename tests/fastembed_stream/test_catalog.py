@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from fastembed_stream import catalog, open_model
+from fastembed_stream import catalog, open_model, opening
 from fastembed_stream.errors import SettingError, UnknownModelError
-from fastembed_stream.model import (
+from fastembed_stream.model import HubRepository, LocalFolder, Model
+from fastembed_stream.pooling import POOLS
+from fastembed_stream.recipes import (
+    KINDS,
+    Bm25,
+    Bm42,
+    DenseImage,
     DenseText,
-    HubRepository,
-    InstalledPackage,
-    LocalFolder,
-    Model,
+    InferenceFreeSplade,
+    MiniCoil,
+    Recipe,
+    Splade,
     StaticText,
 )
-from fastembed_stream.pooling import POOLS
 from tests.fastembed_stream.examples import PACKAGED, ROOT
 from tests.fastembed_stream.tiny_models import DIM, row, write
 
@@ -32,50 +37,60 @@ def own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def facts() -> list[dict[str, Any]]:
-    """Read what is known of the oracle's dense text models; nothing where the file is not here."""
-    if not FACTS.is_file():
-        return []
-    rows = json.loads(FACTS.read_text(encoding="utf-8"))
-    return [row for row in rows if row["family"] == "dense-text"]
+    """Read what is known of the oracle's models; nothing where the file is not here."""
+    return json.loads(FACTS.read_text(encoding="utf-8")) if FACTS.is_file() else []
 
 
-def test_all_dense_text_models_ship_under_names_of_their_own() -> None:
-    names = [name.lower() for name in catalog.names()]
-    assert len(names) == len(set(names)) == 42 + 1
+def test_the_models_of_a_kind_ship_under_names_of_their_own() -> None:
+    for kind in KINDS:
+        names = [name.lower() for name in catalog.names(kind)]
+        assert len(names) == len(set(names)) == _SHIPPED[kind.name], kind
     assert PACKAGED in catalog.names()
 
 
-def test_every_row_that_ships_is_one_that_can_be_opened() -> None:
+def test_every_recipe_has_a_way_to_open() -> None:
+    assert set(opening._OPEN) == set(get_args(Recipe))
+
+
+def test_every_row_that_ships_says_what_a_user_asks_first() -> None:
     for model in catalog.models():
-        assert model.model_file.endswith((".onnx", ".safetensors"))
-        assert isinstance(model.recipe, StaticText) == model.model_file.endswith(".safetensors")
-        assert isinstance(model.recipe, StaticText) or model.recipe.pooling in POOLS
-        assert isinstance(model.source, HubRepository | InstalledPackage)
         assert model.license
         assert 0 < model.size_gb < 10
+        assert not isinstance(model.recipe, DenseText) or model.recipe.pooling in POOLS
+        if model.model_file.endswith(".safetensors"):
+            assert isinstance(model.recipe, StaticText)
+        else:
+            assert model.model_file.endswith(".onnx") or isinstance(model.recipe, Bm25)
 
 
 @pytest.mark.skipif(not facts(), reason="the facts about the oracle's models are not here")
-def test_as_many_rows_ship_as_there_are_facts() -> None:
-    assert {known["name"] for known in facts()} | {PACKAGED} == set(catalog.names())
-    assert len(facts()) == 42
+def test_all_models_ship_that_the_oracle_has() -> None:
+    known = {(row["family"], row["name"]) for row in facts()}
+    shipped = {(model.kind.name, model.name) for model in catalog.models()}
+    assert len(known) == 71
+    assert shipped - known == _OURS
+    assert known <= shipped
 
 
-@pytest.mark.parametrize("known", facts(), ids=lambda known: str(known["name"]))
+@pytest.mark.parametrize("known", facts(), ids=lambda known: f"{known['family']} {known['name']}")
 def test_a_row_equals_what_is_known_of_the_oracles(known: dict[str, Any]) -> None:
-    model = catalog.find(known["name"])
-    assert model.source == HubRepository(repo=known["hf"])
+    [kind] = [kind for kind in KINDS if kind.name == known["family"]]
+    model = catalog.find(known["name"], kind)
+    if not isinstance(model.recipe, Bm25):  # its stop words need not be fetched
+        assert model.source == HubRepository(repo=known["hf"])
+        assert (model.model_file, list(model.other_files)) == (
+            known["model_file"],
+            known["additional_files"],
+        )
     assert {
         "name": model.name,
-        "dim": model.dim,
+        "dim": model.dim or None,
         "max_tokens": model.max_tokens,
         "license": model.license,
         "size_gb": model.size_gb,
-        "model_file": model.model_file,
-        "additional_files": list(model.other_files),
-        "query_prompt": model.query_prompt,
-        "passage_prompt": model.passage_prompt,
-    } == {key: known[key] for key in known.keys() & _FACTS_OF_ALL}
+    } == {key: known[key] for key in _FACTS_OF_ALL}
+    prompts = (model.query_prompt, model.passage_prompt)
+    assert prompts == (known.get("query_prompt", ""), known.get("passage_prompt", ""))
     assert known["url"] is None
     match model.recipe:
         case StaticText():
@@ -87,7 +102,26 @@ def test_a_row_equals_what_is_known_of_the_oracles(known: dict[str, Any]) -> Non
             assert recipe.pad_to_max_tokens == (known.get("padding") == "max_length")
             assert recipe.task_input == known.get("task_input")
             assert dict(recipe.tasks) == known.get("tasks", {})
+        case DenseImage() as recipe:
+            assert recipe.pooling == known["pooling"]
+            assert recipe.normalize == known["normalize"]
+            assert recipe.output == known.get("output", 0)
+        case Bm25() | Bm42() | MiniCoil() | Splade() | InferenceFreeSplade() as recipe:
+            assert recipe.needs_idf == known.get("requires_idf", False)
+            assert getattr(recipe, "vocab_size", None) == known.get("vocab_size")
 
+
+_SHIPPED = {
+    "dense-text": 42 + 1,
+    "sparse-text": 6,
+    "late-text": 5 + 1,
+    "image": 8,
+    "late-multimodal": 2,
+    "cross-encoder": 8,
+}
+"""Rows of each kind: the oracle's, and ours."""
+
+_OURS = {("dense-text", PACKAGED), ("late-text", "jinaai/jina-embeddings-v2-small-en-tokens")}
 
 _FACTS_OF_ALL = {
     "name",
@@ -95,10 +129,6 @@ _FACTS_OF_ALL = {
     "max_tokens",
     "license",
     "size_gb",
-    "model_file",
-    "additional_files",
-    "query_prompt",
-    "passage_prompt",
 }
 
 
@@ -117,7 +147,9 @@ def test_a_name_is_found_whatever_its_case() -> None:
 def test_a_misspelt_name_is_an_error_with_the_name_that_was_meant(
     misspelt: str, meant: str
 ) -> None:
-    with pytest.raises(UnknownModelError, match=rf"No model named '{misspelt}'.*") as error:
+    with pytest.raises(
+        UnknownModelError, match=rf"No dense-text model named '{misspelt}'.*"
+    ) as error:
         catalog.find(misspelt)
     assert f"Did you mean {meant}" in str(error.value)
     assert "catalog.names() lists all" in str(error.value)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastembed_stream import open_model
+from fastembed_stream import OpenModel, open_model
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.dense_text import DenseTextFamily
-from fastembed_stream.model import DenseText
+from fastembed_stream.recipes import DenseText
 from fastembed_stream.session import Runtime
+from fastembed_stream.values import Floats
 from tests.fastembed_stream.tiny_models import Toy, row, write
 
 ON_CPU = Runtime(device="cpu", threads=1, token_budget=64)
@@ -22,10 +23,10 @@ TASKED = DenseText(
 )
 
 
-def family(embed: object) -> DenseTextFamily:
-    assert isinstance(embed, Embedder)
-    assert isinstance(embed.family, DenseTextFamily)
-    return embed.family
+def family(embed: OpenModel[str, str, Floats]) -> DenseTextFamily:
+    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents.family, DenseTextFamily)
+    return embed.documents.family
 
 
 @pytest.mark.parametrize(
@@ -73,11 +74,12 @@ def test_an_output_that_the_graph_lacks_is_refused_with_those_it_has(
 
 def test_a_task_is_chosen_by_name_or_number_and_changes_the_vectors(tmp_path: Path) -> None:
     embed = open_model(row(write(tmp_path, Toy(task=True)), TASKED), runtime=ON_CPU)
-    assert isinstance(embed, Embedder)
     tasked = family(embed)
     assert tasked.task == 3
-    query = embed.with_family(tasked.for_task("query"))
-    assert family(query).task == tasked.for_task(2).task == 2
+    assert isinstance(embed.documents, Embedder)
+    query = embed.documents.with_family(tasked.for_task("query"))
+    assert isinstance(query.family, DenseTextFamily)
+    assert query.family.task == tasked.for_task(2).task == 2
     assert np.abs(query(["a"])[0] - embed(["a"])[0]).max() > 0.01
 
 

@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastembed_stream import OpenModel, open_model, opened
 from fastembed_stream import embedder as embedder_module
-from fastembed_stream import open_model, opening
+from fastembed_stream.computed import Computed
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ModelFilesError, UnknownModelError
 from fastembed_stream.families.dense_text import DenseTextFamily
-from fastembed_stream.families.static_text import StaticTextEmbedder
-from fastembed_stream.model import StaticText
+from fastembed_stream.recipes import StaticText
 from fastembed_stream.session import Runtime, Session, open_session
+from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import PACKAGED, packaged_model
 from tests.fastembed_stream.tiny_models import DIM, row, write, write_static
 
 ON_CPU = Runtime(device="cpu", threads=1, token_budget=64)
 
 
-def family(embed: object) -> DenseTextFamily:
-    assert isinstance(embed, Embedder)
-    assert isinstance(embed.family, DenseTextFamily)
-    return embed.family
+def family(embed: OpenModel[str, str, Floats]) -> DenseTextFamily:
+    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents.family, DenseTextFamily)
+    return embed.documents.family
 
 
 def test_a_model_opens_by_name_with_the_files_of_a_folder() -> None:
@@ -58,8 +59,8 @@ def test_a_recipe_of_every_kind_opens_as_its_family(tmp_path: Path) -> None:
     dense = open_model(row(write(tmp_path / "dense")), runtime=ON_CPU)
     folder = write_static(tmp_path / "static")
     static = open_model(row(folder, StaticText(), model_file="model.safetensors"))
-    assert isinstance(dense, Embedder)
-    assert isinstance(static, StaticTextEmbedder)
+    assert isinstance(dense.documents, Embedder)
+    assert isinstance(static.documents, Computed)
     assert dense(["a"])[0].shape == static(["a"])[0].shape == (DIM,)
 
 
@@ -67,7 +68,7 @@ def test_the_limit_that_is_asked_for_holds(tmp_path: Path) -> None:
     embed = open_model(row(write(tmp_path)), runtime=ON_CPU, max_tokens=5)
     assert family(embed).tokens.limit == 5
     embed(["the stream of text", "the"])
-    assert isinstance(embed, Embedder)
+    assert embed.max_tokens == 5
     assert embed.counts.truncated_rows == 1
     assert embed.counts.tokens == 5 + 3
 
@@ -82,7 +83,7 @@ def test_a_worker_takes_one_device_round_robin_and_no_worker_takes_all(
         asked.append(device_id)
         return ordinary(graph, runtime, device_id=device_id)
 
-    monkeypatch.setattr(opening, "open_session", noted)
+    monkeypatch.setattr(opened, "open_session", noted)
     model = row(write(tmp_path))
     several = Runtime(device="cpu", threads=1, device_ids=(4, 7))
     for slot in (0, 1, 2, 5):
@@ -99,9 +100,9 @@ def test_a_worker_takes_one_device_round_robin_and_no_worker_takes_all(
 def test_models_opened_alike_share_their_session(tmp_path: Path) -> None:
     model = row(write(tmp_path))
     first, second = (open_model(model, runtime=ON_CPU) for _ in range(2))
-    assert isinstance(first, Embedder)
-    assert isinstance(second, Embedder)
-    assert first.sessions == second.sessions
+    assert isinstance(first.documents, Embedder)
+    assert isinstance(second.documents, Embedder)
+    assert first.documents.sessions == second.documents.sessions
 
 
 def test_the_budget_of_the_runtime_is_not_measured(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastembed_stream import open_model
+from fastembed_stream import OpenModel, open_model
 from fastembed_stream.errors import ModelFilesError, SettingError
-from fastembed_stream.families.static_text import StaticTextEmbedder
-from fastembed_stream.model import StaticText
+from fastembed_stream.recipes import StaticText
+from fastembed_stream.values import Floats
 from tests.fastembed_stream.tiny_models import DIM, VOCABULARY, row, safetensors, write_static
 
 TABLE = np.random.default_rng(2).normal(size=(len(VOCABULARY), DIM)).astype(np.float32)
@@ -21,12 +21,10 @@ TABLE = np.random.default_rng(2).normal(size=(len(VOCABULARY), DIM)).astype(np.f
 
 def opened(
     folder: Path, tensors: dict[str, Any] | None = None, *, max_tokens: int | None = None
-) -> StaticTextEmbedder:
+) -> OpenModel[str, str, Floats]:
     write_static(folder, tensors or {"embeddings": TABLE})
     model = row(folder, StaticText(), model_file="model.safetensors")
-    embed = open_model(model, max_tokens=max_tokens)
-    assert isinstance(embed, StaticTextEmbedder)
-    return embed
+    return open_model(model, max_tokens=max_tokens)
 
 
 def of(*words: str) -> Any:

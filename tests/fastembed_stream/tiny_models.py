@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from fastembed_stream.model import DenseText, LocalFolder, Model, Recipe
+from fastembed_stream.model import LocalFolder, Model
+from fastembed_stream.recipes import DenseText, Recipe
 
 DIM = 16
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastembed_stream import DenseText, Runtime, StaticText, catalog, open_model
+from fastembed_stream import DenseText, OpenModel, Runtime, StaticText, catalog, open_model
 from fastembed_stream.model import Model
-from fastembed_stream.opening import TextEmbedder
+from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import PACKAGED, packaged_model
 from tests.fastembed_stream.tiny_models import Toy, row, write, write_static
 
@@ -29,7 +29,7 @@ class Kind:
     make: Callable[[Path], Model]
     tolerance: float = 1e-6
 
-    def open(self, folder: Path, **runtime: Any) -> TextEmbedder:
+    def open(self, folder: Path, **runtime: Any) -> OpenModel[str, str, Floats]:
         """Open the model, with two threads unless told."""
         settings: dict[str, Any] = {"device": "cpu", "threads": 2, "token_budget": 64}
         model = self.make(folder)

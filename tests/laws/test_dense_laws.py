@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastembed_stream import OpenModel
 from fastembed_stream.embedder import Embedder
-from fastembed_stream.opening import TextEmbedder
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import MIXED_LENGTHS, ODD_TEXTS, texts
 from tests.fastembed_stream.tiny_models import Toy, row, write
@@ -35,14 +35,14 @@ def folder(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def embed(kind: Kind, folder: Path) -> Iterator[TextEmbedder]:
+def embed(kind: Kind, folder: Path) -> Iterator[OpenModel[str, str, Floats]]:
     embedder = kind.open(folder)
     yield embedder
     embedder.close()
 
 
 @pytest.fixture(scope="module")
-def alone(embed: TextEmbedder) -> Floats:
+def alone(embed: OpenModel[str, str, Floats]) -> Floats:
     """Embed each text in a call of its own, float32[n_texts, dim]."""
     return np.stack([embed([text])[0] for text in TEXTS])
 
@@ -66,7 +66,7 @@ def test_different_texts_have_different_vectors(alone: Floats) -> None:
 
 
 def test_a_text_alone_equals_the_text_in_a_batch(
-    kind: Kind, embed: TextEmbedder, alone: Floats
+    kind: Kind, embed: OpenModel[str, str, Floats], alone: Floats
 ) -> None:
     close(kind, embed(TEXTS), alone)
 
@@ -74,7 +74,7 @@ def test_a_text_alone_equals_the_text_in_a_batch(
 @settings(max_examples=4)
 @given(st.permutations(range(len(TEXTS))))
 def test_order_in_is_order_out(
-    kind: Kind, embed: TextEmbedder, alone: Floats, order: list[int]
+    kind: Kind, embed: OpenModel[str, str, Floats], alone: Floats, order: list[int]
 ) -> None:
     close(kind, embed([TEXTS[n] for n in order]), alone[order])
 
@@ -82,13 +82,13 @@ def test_order_in_is_order_out(
 @settings(max_examples=5)
 @given(st.lists(texts, min_size=1, max_size=6))
 def test_any_texts_alone_equal_themselves_in_a_batch(
-    kind: Kind, embed: TextEmbedder, several: list[str]
+    kind: Kind, embed: OpenModel[str, str, Floats], several: list[str]
 ) -> None:
     close(kind, embed(several), [embed([text])[0] for text in several])
 
 
 def test_equal_texts_have_equal_vectors_wherever_they_stand(
-    kind: Kind, embed: TextEmbedder
+    kind: Kind, embed: OpenModel[str, str, Floats]
 ) -> None:
     twice = embed([*TEXTS, *reversed(TEXTS)])
     close(kind, twice[: len(TEXTS)], twice[: len(TEXTS) - 1 : -1])
@@ -96,7 +96,7 @@ def test_equal_texts_have_equal_vectors_wherever_they_stand(
 
 @pytest.mark.parametrize("window", [1, 2, 5, 1000])
 def test_a_stream_gives_the_same_whatever_the_window(
-    kind: Kind, embed: TextEmbedder, alone: Floats, window: int
+    kind: Kind, embed: OpenModel[str, str, Floats], alone: Floats, window: int
 ) -> None:
     close(kind, list(embed.stream(iter(TEXTS), window=window)), alone)
 
@@ -123,7 +123,7 @@ def test_two_sessions_give_what_one_gives(kind: Kind, folder: Path, alone: Float
 
 
 def test_threads_that_call_at_once_get_their_own_answers(
-    kind: Kind, embed: TextEmbedder, alone: Floats
+    kind: Kind, embed: OpenModel[str, str, Floats], alone: Floats
 ) -> None:
     parts = [range(n, len(TEXTS), 3) for n in range(3)]
     with ThreadPoolExecutor(3) as callers:
@@ -133,7 +133,7 @@ def test_threads_that_call_at_once_get_their_own_answers(
 
 
 def test_a_stream_answers_while_its_source_never_ends(
-    kind: Kind, embed: TextEmbedder, alone: Floats
+    kind: Kind, embed: OpenModel[str, str, Floats], alone: Floats
 ) -> None:
     stream = embed.stream(itertools.cycle(TEXTS), window=4)
     close(kind, list(itertools.islice(stream, len(TEXTS))), alone)

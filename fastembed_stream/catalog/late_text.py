@@ -1,0 +1,80 @@
+"""The late interaction text models that `fastembed` 0.9 has, one row each, in its order."""
+
+from __future__ import annotations
+
+from fastembed_stream.model import HubRepository, Model
+from fastembed_stream.recipes import Colbert
+
+__all__ = ["MODELS"]
+
+MODELS: tuple[Model, ...] = (
+    Model(
+        name="colbert-ir/colbertv2.0",
+        dim=128,
+        source=HubRepository(repo="colbert-ir/colbertv2.0"),
+        model_file="model.onnx",
+        recipe=Colbert(query_marker=1, document_marker=2),
+        max_tokens=512,
+        license="mit",
+        size_gb=0.44,
+    ),
+    Model(
+        name="answerdotai/answerai-colbert-small-v1",
+        dim=96,
+        source=HubRepository(repo="answerdotai/answerai-colbert-small-v1"),
+        model_file="vespa_colbert.onnx",
+        recipe=Colbert(query_marker=1, document_marker=2),
+        max_tokens=512,
+        license="apache-2.0",
+        size_gb=0.13,
+    ),
+    Model(
+        name="jinaai/jina-colbert-v2",
+        dim=128,
+        source=HubRepository(repo="jinaai/jina-colbert-v2"),
+        model_file="onnx/model.onnx",
+        other_files=("onnx/model.onnx_data",),
+        recipe=Colbert(
+            query_marker=250_002,
+            document_marker=250_003,
+            mask_token="<mask>",
+            attend_to_expansion=True,
+        ),
+        license="cc-by-nc-4.0",
+        size_gb=2.24,
+    ),
+    Model(
+        name="lightonai/LateOn",
+        dim=128,
+        source=HubRepository(repo="lightonai/LateOn"),
+        model_file="model.onnx",
+        recipe=Colbert(
+            query_marker=50_368,
+            document_marker=50_369,
+            query_length=None,
+            marker_is_counted=False,
+            normalize_queries=True,
+        ),
+        max_tokens=300,
+        license="apache-2.0",
+        size_gb=0.616,
+    ),
+    Model(
+        name="lightonai/mLateOn",
+        dim=128,
+        source=HubRepository(repo="lightonai/mLateOn"),
+        model_file="model.onnx",
+        recipe=Colbert(
+            query_marker=256_000,
+            document_marker=256_001,
+            mask_token="<mask>",
+            query_length=None,
+            marker_is_counted=False,
+            skip_punctuation=False,
+            normalize_queries=True,
+        ),
+        max_tokens=8192,
+        license="apache-2.0",
+        size_gb=1.25,
+    ),
+)

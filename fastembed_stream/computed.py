@@ -1,0 +1,77 @@
+"""Rows to answers where no graph runs: tables, counts of words, look-ups."""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from fastembed_stream.embedder import Counts, Reading
+from fastembed_stream.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["Computed", "Rule"]
+
+Read = TypeVar("Read", bound=Reading)
+Row = TypeVar("Row")
+Answer = TypeVar("Answer")
+Row_contra = TypeVar("Row_contra", contravariant=True)
+
+
+class Rule(Protocol[Row_contra, Read, Answer]):
+    """What a family without a graph knows: how to read rows, and what follows from them."""
+
+    def read(self, rows: Sequence[Row_contra]) -> Read:
+        """Turn rows into what `answers` takes, and count their tokens."""
+
+    def answers(self, reading: Read) -> list[Answer]:
+        """Give one answer for each row, in order."""
+
+
+class Computed(Generic[Row, Answer]):
+    """
+    A callable from rows to answers, in order, on the thread of its caller.
+
+    It has the methods of `Embedder`, so that whoever calls need not know which it is.
+    """
+
+    def __init__(self, rule: Rule[Row, Any, Answer]) -> None:
+        self.rule = rule
+        self._counts = Counts()
+        self._counting = threading.Lock()
+
+    def __call__(self, rows: Sequence[Row]) -> list[Answer]:
+        """Answer all rows, in their order."""
+        if not rows:
+            return []
+        reading = self.rule.read(rows)
+        with self._counting:
+            self._counts = self._counts.plus(reading)
+        return self.rule.answers(reading)
+
+    def stream(self, rows: Iterable[Row], *, window: int) -> Iterator[Answer]:
+        """Answer rows as they come, `window` at a time."""
+        if window < 1:
+            msg = f"A window must hold at least 1 row; got {window}."
+            raise SettingError(msg)
+        source = iter(rows)
+        while chunk := list(islice(source, window)):
+            yield from self(chunk)
+
+    def count_tokens(self, rows: Sequence[Row]) -> int:
+        """Count the tokens that would be used."""
+        return int(self.rule.read(rows).lengths.sum()) if rows else 0
+
+    @property
+    def counts(self) -> Counts:
+        """Tell what was read so far."""
+        return self._counts
+
+    def warm_up(self) -> int:
+        """Answer 0: there is no budget to measure."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is open."""

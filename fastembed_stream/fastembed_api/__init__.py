@@ -1,0 +1,29 @@
+"""
+`fastembed`'s classes, by its names: change the import and keep the rest.
+
+The numbers are the same. `batch_size` is how many rows are sorted and packed together, not how
+many run at once: memory is bounded by tokens. `parallel` is accepted and needs nothing, since
+lanes use all cores (and all `device_ids`) of this process.
+"""
+
+from fastembed_stream.fastembed_api.cross_encoder import TextCrossEncoder
+from fastembed_stream.fastembed_api.image import ImageEmbedding
+from fastembed_stream.fastembed_api.late_multimodal import LateInteractionMultimodalEmbedding
+from fastembed_stream.fastembed_api.late_text import LateInteractionTextEmbedding
+from fastembed_stream.fastembed_api.names import Device, ModelSource, PoolingType
+from fastembed_stream.fastembed_api.sparse import SparseTextEmbedding
+from fastembed_stream.fastembed_api.text import TextEmbedding
+from fastembed_stream.values import SparseEmbedding
+
+__all__ = [
+    "Device",
+    "ImageEmbedding",
+    "LateInteractionMultimodalEmbedding",
+    "LateInteractionTextEmbedding",
+    "ModelSource",
+    "PoolingType",
+    "SparseEmbedding",
+    "SparseTextEmbedding",
+    "TextCrossEncoder",
+    "TextEmbedding",
+]

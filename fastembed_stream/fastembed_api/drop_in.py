@@ -1,0 +1,278 @@
+"""What all of fastembed's classes share here: one constructor, and how rows are answered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from fastembed_stream import catalog
+from fastembed_stream.errors import SettingError, UnknownModelError
+from fastembed_stream.fastembed_api.names import Device, ModelSource, OnnxProvider, runtime_of
+from fastembed_stream.files import Fetching, locate
+from fastembed_stream.model import HubRepository, Model, Tarball
+from fastembed_stream.opening import open_model
+from fastembed_stream.recipes import SPARSE_TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from fastembed_stream.opened import Embeds, OpenModel
+    from fastembed_stream.recipes import Kind, Recipe
+    from fastembed_stream.session import Runtime
+
+__all__ = ["DropIn", "counted", "listed", "streamed"]
+
+Document = TypeVar("Document")
+Query = TypeVar("Query")
+Answer = TypeVar("Answer")
+Row = TypeVar("Row")
+
+
+class DropIn(Generic[Document, Query, Answer]):
+    """
+    A model behind fastembed's constructor; a class of fastembed adds its methods.
+
+    _kind           what goes in and comes out
+    _default_model  which model opens where none is named
+    """
+
+    _kind: ClassVar[Kind[Any, Any, Any]]
+    _default_model: ClassVar[str] = ""
+
+    def __init__(  # noqa: PLR0917  fastembed's signature
+        self,
+        model_name: str | None = None,
+        cache_dir: str | None = None,
+        threads: int | None = None,
+        providers: Sequence[OnnxProvider] | None = None,
+        cuda: bool | Device = Device.AUTO,  # noqa: FBT001  fastembed's signature
+        device_ids: list[int] | None = None,
+        lazy_load: bool = False,  # noqa: FBT001, FBT002  fastembed's signature
+        *,
+        local_files_only: bool = False,
+        specific_model_path: str | None = None,
+        enable_cpu_mem_arena: bool | None = None,
+        task_id: int | None = None,
+        max_tokens: int | None = None,
+        prompts: bool = False,
+        runtime: Runtime | None = None,
+        **recipe: object,
+    ) -> None:
+        """
+        Describe the model, and open it unless told to wait.
+
+        model_name            a name of `list_supported_models()`, case aside; only
+                              `TextEmbedding` has a default
+        cache_dir             where fetched files are kept; default: FASTEMBED_CACHE_PATH, the
+                              hub's cache, or the user's cache folder
+        threads               CPU threads altogether; default: all cores of this process
+        providers             ONNX Runtime's execution providers, instead of `cuda`, `device_ids`
+        cuda                  True fails where CUDA does not become active; AUTO falls back
+        device_ids            GPUs to spread the work over
+        lazy_load             open the model at the first call
+        local_files_only      never fetch
+        specific_model_path   a folder with the model's files
+        enable_cpu_mem_arena  ONNX Runtime's session option
+        task_id               default task of models that take one
+        max_tokens            another limit than tokenizer_config.json states
+        prompts               put the model's query and passage prompts before texts in
+                              `query_embed` and `passage_embed`; fastembed never does
+        runtime               all that `Runtime` can say, instead of the arguments above
+        recipe                what differs from the model's recipe, by the names of its fields,
+                              such as k, b, avg_len, language, stemmer and stopwords of BM25
+        raises                UnknownModelError, SettingError, ModelFilesError, DeviceError
+        """
+        self.model_name = model_name or self._default_model
+        self._model = _with(catalog.find(self.model_name, self._kind), recipe)
+        self.cache_dir = cache_dir
+        self.threads = threads
+        self.device_ids = device_ids
+        self.lazy_load = lazy_load
+        self._runtime = runtime or runtime_of(
+            threads=threads, providers=providers, cuda=cuda, device_ids=device_ids
+        )
+        if enable_cpu_mem_arena is not None:
+            arena = ("enable_cpu_mem_arena", str(int(enable_cpu_mem_arena)))
+            self._runtime = replace(
+                self._runtime, session_options=(*self._runtime.session_options, arena)
+            )
+        self._task = task_id
+        self._max_tokens = max_tokens
+        self._prompts = prompts
+        # As in fastembed, files are fetched now even when the graph is opened later.
+        self._folder = locate(
+            self._model,
+            folder=Path(specific_model_path) if specific_model_path else None,
+            fetching=Fetching(
+                cache_dir=Path(cache_dir) if cache_dir else None, offline=local_files_only
+            ),
+        )
+        self._open: OpenModel[Document, Query, Answer] | None = None
+        if not lazy_load:
+            self._opened()
+
+    @property
+    def embedding_size(self) -> int:
+        """Length of one vector; 0 for sparse vectors and scores, which have none."""
+        return self._model.dim
+
+    @classmethod
+    def get_embedding_size(cls, model_name: str) -> int:
+        """Length of one vector of a model by name; UnknownModelError where there is none."""
+        return catalog.find(model_name, cls._kind).dim
+
+    @classmethod
+    def list_supported_models(cls) -> list[dict[str, Any]]:
+        """List the models as fastembed describes them."""
+        return [_description(model) for model in catalog.models(cls._kind)]
+
+    @classmethod
+    def _add(
+        cls,
+        name: str,
+        recipe: Recipe,
+        sources: ModelSource,
+        *,
+        dim: int = 0,
+        model_file: str = "onnx/model.onnx",
+        description: str = "",
+        license: str = "",  # noqa: A002  fastembed's argument
+        size_in_gb: float = 0.0,
+        additional_files: Sequence[str] | None = None,
+    ) -> None:
+        """
+        Make a model of the user known by name, for this process.
+
+        A model that ships here and is described alike stays as it is: some ship that fastembed's
+        users have to add.
+
+        raises  SettingError if the name is taken
+        """
+        row = Model(
+            name=name,
+            dim=dim,
+            source=sources.source,
+            model_file=model_file,
+            recipe=recipe,
+            other_files=tuple(additional_files or ()),
+            description=description,
+            license=license,
+            size_gb=size_in_gb,
+        )
+        try:
+            known = catalog.find(name, row.kind)
+        except UnknownModelError:
+            catalog.add(row)
+            return
+        if not catalog.is_shipped(known) or not _same_answers(known, row):
+            msg = f"Model {name!r} is already registered; choose another name."
+            raise SettingError(msg)
+
+    def _opened(self) -> OpenModel[Document, Query, Answer]:
+        if self._open is None:
+            self._open = open_model(
+                self._model,
+                self._kind,
+                folder=self._folder,
+                runtime=self._runtime,
+                max_tokens=self._max_tokens,
+            )
+        return self._open
+
+    def _documents(self, rows: Iterable[Document], window: int) -> Iterator[Answer]:
+        """Answer documents as they are ready, in order."""
+        return streamed(lambda: self._opened().documents, rows, window)
+
+    def _queries(self, rows: Iterable[Query], window: int) -> Iterator[Answer]:
+        """Answer queries as they are ready, in order."""
+        return streamed(lambda: self._opened().queries, rows, window)
+
+
+def streamed(
+    embeds: Callable[[], Embeds[Row, Answer]], rows: Iterable[Row], batch_size: int
+) -> Iterator[Answer]:
+    """
+    Answer rows in order as they are ready; a wrong size fails now, a model opens at the first.
+
+    batch_size  rows that are sorted and packed together
+    """
+
+    def answers() -> Iterator[Answer]:
+        yield from embeds().stream(rows, window=batch_size)
+
+    _check_batch_size(batch_size)
+    return answers()
+
+
+def counted(embeds: Embeds[Row, Answer], rows: Iterable[Row], batch_size: int) -> int:
+    """Count the tokens that would be run, `batch_size` rows at a time."""
+    _check_batch_size(batch_size)
+    source = iter(rows)
+    chunks = iter(lambda: list(islice(source, batch_size)), [])
+    return sum(map(embeds.count_tokens, chunks))
+
+
+def listed(rows: str | Iterable[str]) -> Iterable[str]:
+    """Take one text as a list of one."""
+    return [rows] if isinstance(rows, str) else rows
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        msg = f"batch_size must be at least 1; got {batch_size}."
+        raise SettingError(msg)
+
+
+def _with(model: Model, changes: dict[str, Any]) -> Model:
+    """Change a model's recipe by the names of its fields."""
+    known = {each.name: each for each in fields(model.recipe)}
+    for name in changes:
+        if name not in known:
+            msg = (
+                f"{model.name} ({type(model.recipe).__name__}) has no option {name!r}; it has "
+                f"{', '.join(known) or 'none'}."
+            )
+            raise SettingError(msg)
+    if not changes:
+        return model
+    return replace(model, recipe=replace(model.recipe, **changes))
+
+
+def _same_answers(one: Model, other: Model) -> bool:
+    return (one.source, one.files, one.recipe, one.dim) == (
+        other.source,
+        other.files,
+        other.recipe,
+        other.dim,
+    )
+
+
+def _description(model: Model) -> dict[str, Any]:
+    sources: dict[str, str | None] = {"hf": None, "url": None}
+    match model.source:
+        case HubRepository(repo=repo):
+            sources["hf"] = repo
+        case Tarball(url=url):
+            sources["url"] = url
+        case _:
+            pass
+    told = {
+        "model": model.name,
+        "sources": sources,
+        "model_file": model.model_file,
+        "description": model.description,
+        "license": model.license,
+        "size_in_GB": model.size_gb,
+        "additional_files": list(model.other_files),
+        "recipe": asdict(model.recipe),
+    }
+    recipe = model.recipe
+    if model.dim:
+        told["dim"] = model.dim
+        told["tasks"] = dict(getattr(recipe, "tasks", ()))
+    if model.kind == SPARSE_TEXT:
+        told["vocab_size"] = getattr(recipe, "vocab_size", 0)
+        told["requires_idf"] = getattr(recipe, "needs_idf", False) or None
+    return told
