@@ -7,26 +7,25 @@ on many lanes keep their tensors in cache, which beats one large group on all co
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import logging
-import os
-import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
+from fastembed_stream.devices import available_cores, cuda_devices
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import onnxruntime
 
     from fastembed_stream.values import Feeds, Outputs
 
-__all__ = ["Device", "Runtime", "Session", "available_cores", "keep", "open_session"]
+__all__ = ["Device", "Runtime", "Session", "keep", "open_session", "outages_told"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,6 +70,7 @@ class Runtime:
     lanes            concurrent calls for each session, which share `threads`; None takes one for
                      each thread on CPU, unless warm-up finds a single one faster
     token_budget     tokens of one group, padding included; None measures what suits the machine
+    gpu_memory_bytes most memory that ONNX Runtime's arena takes of each GPU; None takes what comes
     session_options  attributes of ONNX Runtime's SessionOptions, such as
                      (("enable_cpu_mem_arena", "0"),); a name with a dot is a config entry
     """
@@ -81,10 +81,11 @@ class Runtime:
     threads: int | None = None
     lanes: int | None = None
     token_budget: int | None = None
+    gpu_memory_bytes: int | None = None
     session_options: Options = ()
 
     def __post_init__(self) -> None:
-        for name in ("threads", "lanes", "token_budget"):
+        for name in ("threads", "lanes", "token_budget", "gpu_memory_bytes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 msg = f"Runtime({name}={value}): expected at least 1, or None to choose."
@@ -98,9 +99,10 @@ class Session:
     """
     One graph on one device, safe to run from several threads.
 
+    bound    the session as ONNX Runtime has it
     device   'cpu', 'cuda' or the name of another active provider
     lanes    calls that may run at the same time
-    inputs   names of the graph's inputs
+    inputs   names of the graph's inputs, in its order
     outputs  names of the graph's outputs, in its order
     other    opens the same graph in another layout, one lane on all threads, for warm-up to
              compare; None where the lanes were given or there is nothing to compare
@@ -114,11 +116,11 @@ class Session:
         lanes: int,
         other: Callable[[], Session] | None = None,
     ) -> None:
-        self._session = session
+        self.bound = session
         self.device = device
         self.lanes = lanes
         self.other = other
-        self.inputs = frozenset(node.name for node in session.get_inputs())
+        self.inputs = dict.fromkeys(node.name for node in session.get_inputs()).keys()
         self.outputs = tuple(node.name for node in session.get_outputs())
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:
@@ -129,18 +131,28 @@ class Session:
         feeds    arrays by input name; what the graph does not take is left out
         raises   DeviceError where the device failed, and ONNX Runtime's own error for bad input
         """
-        taken = {name: array for name, array in feeds.items() if name in self.inputs}
-        try:
-            return cast("Outputs", self._session.run(list(outputs), taken))
-        except MemoryError as error:
-            msg = f"Out of memory while running on {self.device}: {error}"
+        with outages_told(self.device):
+            return cast("Outputs", self.bound.run(list(outputs), self.taken(feeds)))
+
+    def taken(self, feeds: Feeds) -> Feeds:
+        """Leave out what the graph does not take."""
+        return {name: array for name, array in feeds.items() if name in self.inputs}
+
+
+@contextmanager
+def outages_told(device: str) -> Iterator[None]:
+    """Tell what a device does wrong from what the input does."""
+    try:
+        yield
+    except MemoryError as error:
+        msg = f"Out of memory while running on {device}: {error}"
+        raise DeviceError(msg) from error
+    except Exception as error:
+        text = str(error).lower()
+        if any(sign in text for sign in _DEVICE_SIGNS):
+            msg = f"The device {device!r} failed: {error}"
             raise DeviceError(msg) from error
-        except Exception as error:
-            text = str(error).lower()
-            if any(sign in text for sign in _DEVICE_SIGNS):
-                msg = f"The device {self.device!r} failed: {error}"
-                raise DeviceError(msg) from error
-            raise
+        raise
 
 
 _LOCK = threading.Lock()
@@ -224,6 +236,8 @@ def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Sessi
         raise DeviceError(msg)
     _preload()
     options = {"device_id": str(device_id or 0), "arena_extend_strategy": "kSameAsRequested"}
+    if runtime.gpu_memory_bytes is not None:
+        options["gpu_mem_limit"] = str(runtime.gpu_memory_bytes)
     session = _session(graph, runtime, [(_CUDA, options)])
     if session.device != "cuda":
         msg = (
@@ -309,48 +323,3 @@ def _session_options(runtime: Runtime, *, threads: int) -> Any:  # noqa: ANN401 
             )
             raise SettingError(msg) from error
     return options
-
-
-@functools.cache
-def cuda_devices() -> int:
-    """
-    Count the GPUs that the NVIDIA driver shows, without a word on a machine that has none.
-
-    ONNX Runtime's GPU build lists CUDA as available everywhere, so its list cannot be asked.
-    """
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
-
-
-@functools.cache
-def available_cores() -> int:
-    """Count the cores that this process may use: its affinity, and the container's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, cores if quota is None else min(cores, int(quota)))
-
-
-def _cgroup_quota() -> float | None:
-    """Read the CPU quota of the control group, version 2 then 1; None where there is none."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        try:
-            folder = Path("/sys/fs/cgroup/cpu")
-            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
-            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-    if quota in {"max", "-1"}:
-        return None
-    return int(quota) / int(period)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
-from fastembed_stream import FastembedStreamError, Fetching, catalog, locate
-from fastembed_stream.fastembed_api import TextEmbedding
+from fastembed_stream import FastembedStreamError, Fetching, Model, catalog, locate
+from fastembed_stream.recipes import KINDS
 
 __all__ = ["app"]
 
@@ -55,18 +65,34 @@ def search(
     _guarded(lambda: Console().print(job.search(question, folder=folder, limit=limit)))
 
 
+_Family = Enum("_Family", {kind.name: kind.name for kind in KINDS})  # type: ignore[misc]  # from data
+
+
 @app.command()
-def models(*, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def models(
+    *,
+    family: Annotated[Optional[_Family], typer.Option(help="Only this one.")] = None,  # noqa: UP045
+    as_json: Annotated[bool, typer.Option("--json", help="As data, not as a table.")] = False,
+) -> None:
     """List the models that are known by name."""
+    rows = [row for row in catalog.models() if family is None or row.kind.name == family.value]
     if as_json:
-        typer.echo(json.dumps(TextEmbedding.list_supported_models(), indent=1))
+        typer.echo(json.dumps([_facts(row) for row in rows], indent=1, default=str))
         return
-    table = Table("name", "dim", "tokens", "GB", "licence", "pooling")
-    for model in catalog.models():
-        pooling = str(asdict(model.recipe).get("pooling", "static"))
-        row = (model.dim, model.max_tokens or "", model.size_gb, model.license, pooling)
-        table.add_row(model.name, *map(str, row))
+    table = Table("name", "family", "recipe", "dim", "tokens", "GB", "licence")
+    for row in rows:
+        sizes = (row.dim or "", row.max_tokens or "", row.size_gb, row.license)
+        recipe = type(row.recipe).__name__
+        table.add_row(row.name, row.kind.name, recipe, *map(str, sizes))
     Console().print(table)
+
+
+def _facts(row: Model) -> dict[str, object]:
+    return {
+        **asdict(row),
+        "family": row.kind.name,
+        "recipe": {"name": type(row.recipe).__name__, **asdict(row.recipe)},
+    }
 
 
 @app.command()
@@ -78,12 +104,28 @@ def fetch(
     console = Console()
 
     def fetch_all() -> None:
-        for name in names:
-            with console.status(f"fetching {name}"):
-                folder = locate(catalog.find(name), fetching=Fetching(cache_dir=cache_dir))
-            console.print(f"{name}: {folder}")
+        rows = [row for name in names for row in catalog.named(name)]
+        for row in rows:
+            with _fetch_progress(console) as watch:
+                folder = locate(row, fetching=Fetching(cache_dir=cache_dir, watch=watch))
+            console.print(f"{row.name} ({row.kind.name}): {folder}", soft_wrap=True)
 
     _guarded(fetch_all)
+
+
+@contextmanager
+def _fetch_progress(console: Console) -> Iterator[Callable[[str, int, Optional[int]], None]]:  # noqa: UP045
+    """Show a bar for each file that is on its way."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), console=console) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def watch(name: str, n_here: int, n_total: int | None) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(name)
+            progress.update(bars[name], completed=n_here, total=n_total)
+
+        yield watch
 
 
 def _guarded(work: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ from fastembed_stream.errors import SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import POOLS, normalized
+from fastembed_stream.reduced import all_reduced
 
 if TYPE_CHECKING:
     from fastembed_stream.recipes import DenseText
@@ -70,11 +71,14 @@ class DenseTextFamily(TextFamily):
 def open_dense_text(opening: Opening, recipe: DenseText) -> OpenModel[str, str, Floats]:
     """Bind a recipe to a graph; SettingError where the graph lacks the wanted output."""
     tokens, sessions = opening.tokens(), opening.sessions()
+    output = output_name(recipe.output, sessions[0].outputs)
     tasks = dict(recipe.tasks)
+    if recipe.pooling != "none" and (pooled := all_reduced(sessions, output, recipe.pooling)):
+        sessions, recipe = pooled, replace(recipe, pooling="none")
     family = DenseTextFamily(
         recipe=recipe,
         tokens=tokens,
-        outputs=(output_name(recipe.output, sessions[0].outputs),),
+        outputs=(output,),
         pad_to=tokens.limit if recipe.pad_to_max_tokens else None,
         task=tasks.get(recipe.passage_task or ""),
     )

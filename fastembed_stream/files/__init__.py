@@ -23,11 +23,19 @@ from fastembed_stream.files.hub import locate_repository
 from fastembed_stream.files.identity import fingerprint
 from fastembed_stream.files.package import locate_package
 from fastembed_stream.files.tarball import locate_tarball
-from fastembed_stream.model import HubRepository, InstalledPackage, LocalFolder, Model, Tarball
+from fastembed_stream.model import (
+    HubRepository,
+    InstalledPackage,
+    LocalFolder,
+    Model,
+    PackageData,
+    Tarball,
+)
 
 __all__ = ["Fetching", "fingerprint", "locate"]
 
 _DEFAULTS = Fetching()
+_DATA = Path(__file__).parents[1] / "data"
 
 
 def locate(model: Model, *, folder: Path | None = None, fetching: Fetching = _DEFAULTS) -> Path:
@@ -60,5 +68,7 @@ def _locate(model: Model, folder: Path | None, fetching: Fetching) -> Path:
             return locate_tarball(model, source, fetching)
         case InstalledPackage() as source:
             return locate_package(model, source, fetching)
+        case PackageData(folder=name):
+            return check_folder(model, _DATA / name)
         case never:
             assert_never(never)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastembed_stream.errors import ModelFilesError, SettingError
@@ -39,12 +39,17 @@ class Fetching:
     offline    never open a socket; the environment's HF_HUB_OFFLINE=1 has the same effect
     timeout_s  the longest wait for a connection, and for the next bytes of an answer
     attempts   tries in a row that bring nothing before giving up
+    watch      is told a file's name, how many of its bytes are here, and how many it has, None
+               where the server does not say; on the thread that fetches, several times a second
     """
 
     cache_dir: Path | None = None
     offline: bool = False
     timeout_s: float = 30.0
     attempts: int = 5
+    watch: Callable[[str, int, int | None], None] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.timeout_s <= 0:

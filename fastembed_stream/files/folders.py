@@ -53,7 +53,7 @@ def check_folder(model: Model, folder: Path) -> Path:
         what = "is a file" if folder.exists() else "does not exist"
         msg = (
             f"The folder {folder} for model {model.name!r} {what}. Give the folder that holds "
-            f"{model.model_file!r}."
+            f"{next(iter(model.files), model.name)!r}."
         )
         raise ModelFilesError(msg)
     for name in model.files:

@@ -220,7 +220,7 @@ def _stream(remote: Remote, part: Path, fetching: Fetching) -> None:
         with httpx.stream(
             "GET", remote.url, headers=headers, timeout=fetching.timeout_s, follow_redirects=True
         ) as response:
-            _append(response, remote.url, part, n_have)
+            _append(response, remote, part, fetching)
     except httpx.UnsupportedProtocol as error:
         msg = f"{shown(remote.url)} is not a web address: {error}"
         raise ModelFilesError(msg) from error
@@ -231,19 +231,26 @@ def _stream(remote: Remote, part: Path, fetching: Fetching) -> None:
         raise ModelFilesError(msg) from error
 
 
-def _append(response: httpx.Response, url: str, part: Path, n_have: int) -> None:
+def _append(response: httpx.Response, remote: Remote, part: Path, fetching: Fetching) -> None:
+    n_have = _size(part)
     if response.status_code == _RANGE_NOT_SATISFIABLE and n_have:
         # What was kept is longer than what the server now has: begin again.
         part.unlink()
         msg = "the file has changed on the server while it was fetched"
         raise OutageError(msg)
-    check_status(url, response.status_code, response.headers)
+    check_status(remote.url, response.status_code, response.headers)
     start = response.headers.get("Content-Range", "")
     goes_on = response.status_code == _PARTIAL and start.startswith(f"bytes {n_have}-")
     # A server that ignores the range sends all of it, so what is here is written over.
+    n_here = n_have if goes_on else 0
+    length = response.headers.get("Content-Length", "")
+    n_total = n_here + int(length) if length.isdigit() else remote.size
     with part.open("ab" if goes_on else "wb") as file:
         for block in response.iter_bytes():
             file.write(block)
+            n_here += len(block)
+            if fetching.watch is not None:
+                fetching.watch(part.name.removesuffix(".part"), n_here, n_total)
 
 
 def _wait(seconds: float) -> None:

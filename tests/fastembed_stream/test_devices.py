@@ -15,8 +15,9 @@ import pytest
 
 from fastembed_stream import open_model
 from fastembed_stream import session as session_module
+from fastembed_stream.devices import available_cores, cuda_devices
 from fastembed_stream.errors import DeviceError, ModelFilesError
-from fastembed_stream.session import Runtime, available_cores, cuda_devices, open_session
+from fastembed_stream.session import Runtime, open_session
 from tests.fastembed_stream.examples import MIXED_LENGTHS, PACKAGED, ROOT, packaged_model
 from tests.fastembed_stream.tiny_models import write
 
@@ -115,11 +116,12 @@ def test_the_gpu_of_a_session_is_the_one_asked_for(
         return Active()
 
     monkeypatch.setattr(ort, "InferenceSession", opened)
-    session = open_session(graph, Runtime(device="cuda"), device_id=3)
+    session = open_session(graph, Runtime(device="cuda", gpu_memory_bytes=1 << 30), device_id=3)
     [(provider, options)] = asked
     assert (session.device, session.lanes) == ("cuda", 2)
     assert (provider, options["device_id"]) == (CUDA, "3")
     assert options["arena_extend_strategy"] == "kSameAsRequested"
+    assert options["gpu_mem_limit"] == "1073741824"
 
 
 def test_a_gpu_number_that_is_not_there_is_an_error_with_the_count(
@@ -197,7 +199,7 @@ def test_auto_without_a_gpu_runs_on_the_cpu_without_a_word(
 
 @pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
 def test_a_fresh_process_that_counts_gpus_in_vain_is_silent() -> None:
-    code = "from fastembed_stream.session import cuda_devices; assert cuda_devices() == 0"
+    code = "from fastembed_stream.devices import cuda_devices; assert cuda_devices() == 0"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -309,6 +309,15 @@ def test_a_deleted_file_in_the_cache_is_fetched_again(fetching: Fetching) -> Non
     assert graph.read_bytes() == GRAPH
 
 
+@pytest.mark.usefixtures("hub")
+def test_whoever_watches_hears_of_every_file_up_to_its_last_byte(fetching: Fetching) -> None:
+    heard: dict[str, tuple[int, int | None]] = {}
+    watched = replace(fetching, watch=lambda name, here, total: heard.update({name: (here, total)}))
+    locate(model(), fetching=watched)
+    assert heard["model.onnx"] == (len(GRAPH), len(GRAPH))
+    assert {here for here, _ in heard.values()} == {total for _, total in heard.values()}
+
+
 def test_a_download_that_breaks_off_goes_on_where_it_stopped(
     hub: HubServer, fetching: Fetching
 ) -> None:

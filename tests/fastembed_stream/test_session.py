@@ -35,7 +35,7 @@ def feeds(n_rows: int = 2) -> Feeds:
 
 def with_options(graph: Path, *options: tuple[str, str]) -> Any:
     runtime = replace(ON_CPU, session_options=options)
-    return open_session(graph, runtime)._session.get_session_options()
+    return open_session(graph, runtime).bound.get_session_options()
 
 
 def test_a_session_tells_what_the_graph_takes_and_gives(graph: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_threads_are_shared_out_among_the_lanes(
     graph: Path, threads: int, lanes: int | None, expected: tuple[int, int]
 ) -> None:
     session = open_session(graph, Runtime(device="cpu", threads=threads, lanes=lanes))
-    n_threads = session._session.get_session_options().intra_op_num_threads
+    n_threads = session.bound.get_session_options().intra_op_num_threads
     assert (session.lanes, n_threads) == expected
 
 
@@ -101,7 +101,7 @@ def test_the_other_layout_is_one_lane_on_all_threads(graph: Path) -> None:
     assert first.other is not None
     other = first.other()
     assert (other.lanes, other.device, other.other) == (1, "cpu", None)
-    assert other._session.get_session_options().intra_op_num_threads == 4
+    assert other.bound.get_session_options().intra_op_num_threads == 4
     for ours, others in zip(
         first.run(first.outputs, feeds()), other.run(other.outputs, feeds()), strict=True
     ):
@@ -133,7 +133,7 @@ def test_the_layout_that_is_kept_is_given_from_then_on_and_the_loser_is_freed(gr
 
 
 def test_onnx_runtime_never_falls_back_by_itself(graph: Path) -> None:
-    assert open_session(graph, ON_CPU)._session._enable_fallback is False
+    assert open_session(graph, ON_CPU).bound._enable_fallback is False
 
 
 def test_without_a_setting_all_cores_of_the_process_are_used(

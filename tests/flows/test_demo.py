@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
+from fastembed_stream import catalog
+from fastembed_stream.recipes import KINDS, Kind
+from flows.cli import app
 from flows.demo import docstrings
+from tests.servers.hub_server import HubServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +79,41 @@ def test_the_documents_are_many_unlike_and_the_same_each_time() -> None:
 
 def test_models_are_listed_as_a_table_and_as_data(tmp_path: Path) -> None:
     assert "BAAI/bge-small-en-v1.5" in command(tmp_path, "models").stdout
-    assert '"model": "BAAI/bge-small-en-v1.5"' in command(tmp_path, "models", "--json").stdout
+    rows = json.loads(command(tmp_path, "models", "--json").stdout)
+    assert {row["name"] for row in rows} == set(catalog.names())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_models_of_one_family_are_listed_alone(kind: Kind[Any, Any, Any]) -> None:
+    names = [row.name for row in catalog.models(kind)]
+    table = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["models", "--family", kind.name])
+    data = CliRunner().invoke(app, ["models", "--family", kind.name, "--json"])
+    assert [row["name"] for row in json.loads(data.stdout)] == names
+    assert all(name in table.stdout for name in names)
+    assert table.stdout.count(kind.name) == len(names)
+
+
+def test_a_family_that_there_is_not_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    answer = command(tmp_path, "models", "--family", "dense")
+    assert answer.returncode == 2
+    assert "dense-text" in answer.stderr
+    assert "cross-encoder" in answer.stderr
+
+
+def test_fetching_shows_how_far_it_is_and_where_the_files_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"model.onnx": b"x" * 3_000_000, "tokenizer.json": b"{}"}
+    repo = "Qdrant/bge-small-en"
+    with HubServer(repo, files | {"model_optimized.onnx": b"x" * 3_000_000}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        cache = str(tmp_path / "cache")
+        answer = command(tmp_path, "fetch", "BAAI/bge-small-en", "--cache-dir", cache)
+    assert answer.returncode == 0, answer.stderr
+    assert "model_optimized.onnx" in answer.stdout
+    assert "3.0/3.0 MB" in answer.stdout
+    assert f"BAAI/bge-small-en (dense-text): {cache}" in answer.stdout
 
 
 def test_fetching_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
