@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +34,6 @@ from operators import (
     Schema,
     Server,
     StageLimits,
-    VectorSpace,
     WindowLimits,
     Writing,
 )
@@ -253,16 +253,9 @@ class Settings(BaseSettings):
             return DeadLetterTopic(self.cluster, self.dead_letter_topic)
         return DeadLetterFile(self.dead_letter_file)
 
-    def sink(
-        self, stage: DenseStage, fingerprint: str, refused: DeadLetterTopic | DeadLetterFile
-    ) -> QdrantSink:
-        """Where points go; `fingerprint` is that of the opened model."""
-        space = VectorSpace(
-            dim=stage.row.dim,
-            model=stage.row.name,
-            fingerprint=fingerprint,
-            distance=self.distance,
-        )
+    def sink(self, stage: DenseStage, refused: DeadLetterTopic | DeadLetterFile) -> QdrantSink:
+        """Where points go."""
+        space = replace(stage.space(), distance=self.distance)
         return QdrantSink(
             self.server,
             Collection(name=self.collection, vectors={stage.vector: space}),

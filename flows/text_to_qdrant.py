@@ -50,7 +50,7 @@ def _configured(settings: Settings) -> Dataflow:
 def build(settings: Settings) -> Dataflow:
     """Connect the steps; the model is opened here, so that a wrong one fails before any message."""
     stage = settings.stage
-    fingerprint = stage.open()
+    stage.open()
     dead_letters = settings.dead_letters
 
     text_to_qdrant = Dataflow("text_to_qdrant")
@@ -60,7 +60,7 @@ def build(settings: Settings) -> Dataflow:
     windows = window("window", records.oks, limits=settings.window, weigh=weigh)
     embedded = embed_dense("embed", windows, stage=stage, limits=settings.stage_limits)
     points = to_points("points", embedded.oks, identity=settings.identity)
-    op.output("qdrant", points.oks, settings.sink(stage, fingerprint, dead_letters))
+    op.output("qdrant", points.oks, settings.sink(stage, dead_letters))
 
     failures = op.merge("failures", records.errs, embedded.errs, points.errs)
     op.output("dead_letters", failures, dead_letters)

@@ -7,13 +7,36 @@ one letter from the standard library's.)
 
 from operators.dead_letter import DeadLetterFile, DeadLetterTopic
 from operators.decoding import Schema, decode, split
-from operators.embedding import DenseStage, embed_dense
+from operators.embedding import (
+    DenseStage,
+    EmbedStage,
+    ImageStage,
+    LateStage,
+    MultimodalStage,
+    SparseStage,
+    embed_dense,
+    embed_image,
+    embed_late,
+    embed_multimodal,
+    embed_sparse,
+)
 from operators.kafka import Cluster, KafkaSink, KafkaSource, Outgoing, Reading
 from operators.outages import BrokenFlowError
 from operators.points import Identity, Point, Points, PointSplit, to_points
-from operators.qdrant import Collection, QdrantSink, Server, VectorSpace, Writing
-from operators.records import Batch, Batches, Failure, Failures, Message, Record, Split
+from operators.qdrant import Collection, QdrantSink, Server, Writing
+from operators.records import (
+    Batch,
+    Batches,
+    Failure,
+    Failures,
+    Hit,
+    Message,
+    Part,
+    Record,
+    Split,
+)
 from operators.shutdown import STOP, drain_on_signals
+from operators.spaces import VectorSpace
 from operators.stages import Stage, StageLimits, run_stages
 from operators.window import WindowLimits, window
 
@@ -27,13 +50,19 @@ __all__ = [
     "DeadLetterFile",
     "DeadLetterTopic",
     "DenseStage",
+    "EmbedStage",
     "Failure",
     "Failures",
+    "Hit",
     "Identity",
+    "ImageStage",
     "KafkaSink",
     "KafkaSource",
+    "LateStage",
     "Message",
+    "MultimodalStage",
     "Outgoing",
+    "Part",
     "Point",
     "PointSplit",
     "Points",
@@ -42,6 +71,7 @@ __all__ = [
     "Record",
     "Schema",
     "Server",
+    "SparseStage",
     "Split",
     "Stage",
     "StageLimits",
@@ -51,6 +81,10 @@ __all__ = [
     "decode",
     "drain_on_signals",
     "embed_dense",
+    "embed_image",
+    "embed_late",
+    "embed_multimodal",
+    "embed_sparse",
     "run_stages",
     "split",
     "to_points",

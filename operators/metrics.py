@@ -42,8 +42,10 @@ BATCH_SECONDS = Histogram(
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
 IN_FLIGHT = Gauge("stream_batches_in_flight", "Batches in stages now")
-TRUNCATED_TEXTS = Gauge("stream_truncated_texts", "Texts that lost tokens to the model's limit")
-TRUNCATED_TOKENS = Gauge("stream_truncated_tokens", "Tokens they lost")
+TRUNCATED_TEXTS = Gauge(
+    "stream_truncated_texts", "Texts that lost tokens to the model's limit", ["stage"]
+)
+TRUNCATED_TOKENS = Gauge("stream_truncated_tokens", "Tokens they lost", ["stage"])
 POINTS_WRITTEN = Counter("stream_points_written_total", "Points acknowledged by the vector store")
 DEAD_LETTERS = Counter("stream_dead_letters_total", "Failures written to the dead letters")
 RETRIES = Counter("stream_retries_total", "Calls repeated after an outage", ["target"])

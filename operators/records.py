@@ -15,17 +15,23 @@ import numpy as np
 from bytewax.dataflow import Stream
 from numpy.typing import NDArray
 
+from fastembed_stream.values import SparseEmbedding
+
 __all__ = [
     "Batch",
     "Batches",
     "Failure",
     "Failures",
+    "Hit",
     "Message",
+    "Part",
     "Record",
     "Split",
+    "Vector",
 ]
 
-Vector: TypeAlias = NDArray[np.float32]
+Vector: TypeAlias = NDArray[np.float32] | SparseEmbedding
+"""float32[dim], float32[n_tokens, dim] of late interaction, or a sparse one."""
 
 _LONGEST_REASON = 2_000
 _LONGEST_TRACEBACK = 8_000
@@ -59,6 +65,38 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """
+    Which part of a document a record is, where long ones are split.
+
+    number  counted from 0
+    count   parts that the document has now; a stored one of a higher number is stale
+    start   offset of its first character in the document
+    end     offset after its last
+    """
+
+    number: int
+    count: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """
+    What was found for a query.
+
+    id       of the stored point
+    score    higher is better; what it measures is told by the search
+    payload  what is stored with it, without what this project keeps beside
+    """
+
+    id: str | int
+    score: float
+    payload: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """
     One thing to make searchable.
@@ -66,9 +104,11 @@ class Record:
     key      identity at its source; an integer stays the point's id
     fields   what stages read, by name: text as str, images as bytes
     payload  what is stored beside the vectors
-    vectors  what stages wrote so far, by vector name: float32[dim]
+    vectors  what stages wrote so far, by vector name
     models   fingerprint of the model that wrote each vector
     origin   the message it came from
+    part     which part of a document it is; None where it is the whole
+    hits     what was found for it, best first, where it is a query
     """
 
     key: str | int
@@ -77,6 +117,8 @@ class Record:
     origin: Message
     vectors: Mapping[str, Vector] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    part: Part | None = None
+    hits: tuple[Hit, ...] = ()
 
     def with_vector(self, name: str, vector: Vector, *, model: str) -> Record:
         """Add one named vector."""

@@ -1,15 +1,13 @@
 """Points into Qdrant: a server, its collection, and the sink that writes to it."""
 
-from operators.qdrant.collection import Collection, Distance, VectorSpace, prepare
+from operators.qdrant.collection import Collection, prepare
 from operators.qdrant.server import Server
 from operators.qdrant.sink import QdrantSink, Writing
 
 __all__ = [
     "Collection",
-    "Distance",
     "QdrantSink",
     "Server",
-    "VectorSpace",
     "Writing",
     "prepare",
 ]

@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from qdrant_client import QdrantClient, models
 
@@ -16,12 +16,11 @@ from operators.outages import waited_out
 from operators.qdrant.errors import is_transient
 from operators.qdrant.server import Server
 from operators.shutdown import STOP
+from operators.spaces import Distance, VectorSpace
 
-__all__ = ["Collection", "Distance", "VectorSpace", "check", "prepare"]
+__all__ = ["Collection", "check", "prepare"]
 
 _LOG = logging.getLogger(__name__)
-
-Distance: TypeAlias = Literal["cosine", "dot", "euclid", "manhattan"]
 
 _DISTANCES: Mapping[Distance, models.Distance] = {
     "cosine": models.Distance.COSINE,
@@ -40,25 +39,6 @@ _SETTLE_S = 1.0
 """Several processes may adopt a collection at once; after this long all read the last one's id."""
 _OLDEST_SERVER = (1, 16)
 """The first version whose upsert takes a filter: the fence."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorSpace:
-    """
-    One named vector of a collection.
-
-    dim          its length
-    distance     how two are compared
-    model        name of the model that makes it
-    fingerprint  of that model: files, pooling, limits
-    on_disk      whether the server keeps it on disk
-    """
-
-    dim: int
-    model: str
-    fingerprint: str
-    distance: Distance = "cosine"
-    on_disk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

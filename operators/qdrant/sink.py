@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
+from fastembed_stream.values import SparseEmbedding
 from operators.decoding import RESERVED
 from operators.metrics import FAILURES, POINTS_WRITTEN, RETRIES
 from operators.outages import BrokenFlowError
@@ -29,7 +30,7 @@ from operators.points import Point, Points
 from operators.qdrant.collection import Collection, check, prepare
 from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
 from operators.qdrant.server import ENGINE_LOCK, Server
-from operators.records import Failure, Failures
+from operators.records import Failure, Failures, Vector
 from operators.shards import shard_of, shard_parts
 from operators.shutdown import STOP
 
@@ -310,7 +311,7 @@ def requests_of(points: Points, writing: Writing) -> Iterator[Points]:
     request: list[Point] = []
     size = 0
     for point in latest.values():
-        n_numbers = sum(vector.size for vector in point.vectors.values())
+        n_numbers = sum(map(_size, point.vectors.values()))
         weight = point.size_bytes + _BYTES_PER_NUMBER * n_numbers
         if request and (len(request) >= writing.max_points or size + weight > writing.max_bytes):
             yield tuple(request)
@@ -321,8 +322,20 @@ def requests_of(points: Points, writing: Writing) -> Iterator[Points]:
         yield tuple(request)
 
 
-def _vectors(point: Point) -> dict[str, list[float]]:
-    return {name: vector.tolist() for name, vector in point.vectors.items()}
+def _vectors(point: Point) -> dict[str, list[float] | list[list[float]] | models.SparseVector]:
+    return {name: _plain(vector) for name, vector in point.vectors.items()}
+
+
+def _plain(vector: Vector) -> list[float] | list[list[float]] | models.SparseVector:
+    if isinstance(vector, SparseEmbedding):
+        return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+    plain: list[float] | list[list[float]] = vector.tolist()
+    return plain
+
+
+def _size(vector: Vector) -> int:
+    """Count the numbers that travel; an index weighs as much as a value."""
+    return 2 * vector.values.size if isinstance(vector, SparseEmbedding) else vector.size
 
 
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=30)

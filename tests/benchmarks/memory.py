@@ -1,4 +1,4 @@
-"""Peak memory of dense text against fastembed, and resident memory of a flow that is held back."""
+"""Peak memory against fastembed, and resident memory over time: of the engine, of a flow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import cluster_main
 from rich.table import Table
 
+from fastembed_stream import catalog, locate
 from flows.local_broker import create_topic, produce, running_broker
 from operators import (
     Batch,
@@ -30,49 +32,119 @@ from operators import (
     window,
 )
 from tests.benchmarks.counting import CountingSink, messages
+from tests.benchmarks.material import MODEL, TEST_MODELS
 
-__all__ = ["dense", "flow"]
+__all__ = ["dense", "flow", "soak", "splade"]
 
 _ROOT = Path(__file__).parents[2]
 _N_RECORDS = 200_000
 _TOPIC = "texts"
 _MIB = 1 << 20
 
-_OURS = "from fastembed_stream import TextEmbedding; model = TextEmbedding(MODEL)"
-_THEIRS = (
-    "from fastembed import TextEmbedding; model = TextEmbedding("
-    "'sentence-transformers/all-MiniLM-L6-v2', specific_model_path=FOLDER)"
-)
-_PROGRAM = """
-import resource
-from tests.benchmarks.material import MODEL, corpus
-from fastembed_stream import catalog, locate
-FOLDER = str(locate(catalog.find(MODEL)))
+_PEAK = """
+import itertools, resource, sys
+import {package}
+from tests.benchmarks.material import corpus
 texts = corpus(1024).texts
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-{make}
-list(model.embed(texts))
+model = {package}.{cls}({model!r}, specific_model_path={folder!r})
+for _ in model.embed(itertools.islice(texts, {n_texts}), batch_size={batch_size}):
+    pass
 print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
+_SOAK = """
+import itertools, json, psutil
+from fastembed_stream import {cls}
+from tests.benchmarks.material import corpus
+texts = itertools.cycle(corpus(2_000).texts)
+model = {cls}({model!r}, specific_model_path={folder!r})
+mib, process = [], psutil.Process()
+for n_done, _ in enumerate(model.embed(itertools.islice(texts, {n_texts}))):
+    if n_done % ({n_texts} // 10) == 0:
+        mib.append(process.memory_info().rss >> 20)
+mib.append(process.memory_info().rss >> 20)
+print(json.dumps(mib))
+"""
+_N_SOAKED = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """
+    What memory is measured of, under the name that both libraries know.
+
+    batch_size  fastembed's default, or the largest that it can be asked for
+    """
+
+    title: str
+    cls: str
+    model: str
+    folder: Path
+    n_texts: int
+    batch_size: int = 256
+
 
 def dense() -> Table:
-    """Peak resident memory of embedding 1,024 mixed texts, each library in a process of its own."""
-    table = Table("", "peak MiB", "above imports", title="Dense text: peak resident memory")
-    for name, make in (("fastembed_stream", _OURS), ("fastembed 0.9.1", _THEIRS)):
-        done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM.format(make=make)],
-            capture_output=True,
-            text=True,
-            cwd=_ROOT,
-            check=False,
+    """Peak resident memory of dense text, each library in a process of its own."""
+    model = "sentence-transformers/all-MiniLM-L6-v2"
+    return _peaks(
+        _Case(
+            title="Dense text",
+            cls="TextEmbedding",
+            model=model,
+            folder=locate(catalog.find(MODEL)),
+            n_texts=1024,
         )
+    )
+
+
+def splade() -> Table:
+    """Peak resident memory of SPLADE, each library in a process of its own."""
+    return _peaks(
+        _Case(
+            title="SPLADE",
+            cls="SparseTextEmbedding",
+            model="prithivida/Splade_PP_en_v1",
+            folder=TEST_MODELS / "splade-tiny",
+            n_texts=256,
+            batch_size=16,  # 256 asks for one tensor of 10 GB
+        )
+    )
+
+
+def soak() -> Table:
+    """Resident memory while 20,000 texts are embedded in one loop."""
+    table = Table("", "MiB, every tenth of the way", "growth after the second tenth, MiB")
+    table.title = f"{_N_SOAKED:,} texts in a loop"
+    minilm = locate(catalog.find(MODEL))
+    for cls, model, folder in (
+        ("TextEmbedding", "sentence-transformers/all-MiniLM-L6-v2", minilm),
+        ("SparseTextEmbedding", "prithivida/Splade_PP_en_v1", TEST_MODELS / "splade-tiny"),
+    ):
+        program = _SOAK.format(cls=cls, model=model, folder=str(folder), n_texts=_N_SOAKED)
+        mib = json.loads(_run(program).stdout)
+        table.add_row(cls, " ".join(map(str, mib)), str(max(mib[2:]) - mib[2]))
+    return table
+
+
+def _peaks(case: _Case) -> Table:
+    title = f"{case.title}: {case.n_texts} texts, batches of {case.batch_size}"
+    table = Table("", "peak MiB", "above imports", title=title)
+    for package in ("fastembed_stream", "fastembed"):
+        done = _run(_PEAK.format(package=package, **{**vars(case), "folder": str(case.folder)}))
         if done.returncode:
-            table.add_row(name, "not measured", done.stderr.strip().splitlines()[-1])
+            table.add_row(package, "not measured", done.stderr.strip().splitlines()[-1])
             continue
         before, peak = map(int, done.stdout.split()[-2:])
-        table.add_row(name, f"{peak / 1024:.0f}", f"{(peak - before) / 1024:.0f}")
+        table.add_row(package, f"{peak / 1024:.0f}", f"{(peak - before) / 1024:.0f}")
     return table
+
+
+def _run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=_ROOT, check=False
+    )
 
 
 def flow() -> Table:

@@ -217,10 +217,11 @@ def test_the_sink_writes_what_the_opened_model_makes(monkeypatch: pytest.MonkeyP
     values = {"kafka_topics": "docs", "model": MODEL, "request_points": "5", "distance": "dot"}
     settings = told(monkeypatch, values)
     letters = settings.dead_letters
-    sink = settings.sink(settings.stage, "f1", letters)
+    stage = settings.stage
+    sink = settings.sink(stage, letters)
     assert isinstance(sink, QdrantSink)
     [(name, space)] = sink._collection.vectors.items()
-    assert (name, space.dim, space.model, space.fingerprint) == ("dense", 384, MODEL, "f1")
+    assert (name, space.dim, space.model, space.fingerprint) == ("dense", 384, MODEL, stage.open())
     assert (space.distance, sink._writing.max_points, sink._refused) == ("dot", 5, letters)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bytewax.operators as op
 import numpy as np
@@ -14,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from fastembed_stream import (
     ModelFilesError,
+    OpenModel,
     SettingError,
     UnknownModelError,
     catalog,
@@ -25,9 +27,10 @@ from fastembed_stream.embedder import Counts
 from operators import Batch, DenseStage, Failures, StageLimits, embed_dense
 from operators.records import Vector
 from operators.stages import apply
-from tests.operators.things import EntryPoint, Kept, Lists, batch, failed, numbers, record
+from tests.operators.things import EntryPoint, Kept, Lists, batch, failed, floats, numbers, record
 
 MODEL = "fastembed-stream/all-MiniLM-L6-v2-int8"
+_STAGE = {"stage": "embed dense"}
 
 
 class Fake:
@@ -46,7 +49,8 @@ class Fake:
 def faked(stage: DenseStage) -> Fake:
     """Put a fake embedder where a stage keeps its own."""
     fake = Fake()
-    stage._opened._embedder = fake  # type: ignore[assignment]  # as much of one as the stage asks for
+    embeds: Any = fake  # as much of one as the stage asks for
+    stage._opened._model = OpenModel(documents=embeds, queries=embeds)
     stage._opened.fingerprint = "f1"
     return fake
 
@@ -74,8 +78,8 @@ def test_truncated_texts_are_a_metric() -> None:
     stage = DenseStage(model=MODEL)
     faked(stage)
     stage(batch(1))
-    assert REGISTRY.get_sample_value("stream_truncated_texts") == 2
-    assert REGISTRY.get_sample_value("stream_truncated_tokens") == 7
+    assert REGISTRY.get_sample_value("stream_truncated_texts", _STAGE) == 2
+    assert REGISTRY.get_sample_value("stream_truncated_tokens", _STAGE) == 7
 
 
 def test_vectors_are_those_of_the_opened_model(entry_point: EntryPoint, stage: DenseStage) -> None:
@@ -85,7 +89,7 @@ def test_vectors_are_those_of_the_opened_model(entry_point: EntryPoint, stage: D
         entry_point, [Batch(records=records[:3]), Batch(records=records[3:])], stage
     )
     assert (numbers(oks), errs) == ([0, 1, 2, 3], [])
-    found = [one.vectors["dense"] for some in oks for one in some.records]
+    found = [floats(one, "dense") for some in oks for one in some.records]
     for vector, alone in zip(found, open_model(MODEL)(texts), strict=True):
         assert vector.dtype == np.float32
         np.testing.assert_allclose(vector, alone, atol=1e-5)
@@ -122,7 +126,7 @@ def test_a_vector_that_is_not_finite_fails_its_record_alone(entry_point: EntryPo
     given = Batch(records=tuple(record(n, text) for n, text in enumerate(texts)))
     oks, errs = embedded(entry_point, [given], stage)
     assert numbers(oks) == [0, 2]
-    assert [one.vectors["dense"][0] for one in oks[0].records] == [1, 3]
+    assert [floats(one, "dense")[0] for one in oks[0].records] == [1, 3]
     [[one]] = errs
     assert one.origin.offset == 1
     assert one.error_type == "builtins.FloatingPointError"
@@ -132,7 +136,7 @@ def test_a_vector_that_is_not_finite_fails_its_record_alone(entry_point: EntryPo
 def test_a_record_without_the_field_fails_alone_and_says_what_it_has(
     entry_point: EntryPoint,
 ) -> None:
-    stage = DenseStage(model=MODEL, text_field="title")
+    stage = DenseStage(model=MODEL, reads="title")
     faked(stage)
     good = replace(record(0), fields={"title": "T"})
     image = replace(record(1), fields={"title": b"\x89PNG"})
@@ -157,7 +161,7 @@ def test_an_unknown_name_fails_while_the_flow_is_built_and_suggests_another() ->
         DenseStage(model="fastembed-stream/all-MiniLM-L6-v2-int")
 
 
-@pytest.mark.parametrize("name", ["vector", "text_field"])
+@pytest.mark.parametrize("name", ["vector", "reads"])
 def test_a_stage_without_a_field_or_a_vector_is_refused(name: str) -> None:
     with pytest.raises(SettingError, match="needs a field and a vector"):
         DenseStage(model=MODEL, **{name: ""})  # type: ignore[arg-type]  # wrong on purpose
@@ -192,7 +196,7 @@ def test_the_limit_of_an_opened_model_is_known() -> None:
 
 def test_stages_over_one_model_write_vectors_of_their_own_names(stage: DenseStage) -> None:
     other = DenseStage(model=MODEL, vector="second")
-    other._opened._embedder = stage._opened.embedder(stage)
+    other._opened._model = stage._opened.model(stage)
     [one] = other(stage(batch(0))).records
     assert sorted(one.vectors) == ["dense", "second"]
     assert (stage.name, other.name) == ("embed dense", "embed second")

@@ -30,9 +30,10 @@ from operators import (
 )
 from operators.decoding import parse
 from operators.points import point_of
-from operators.qdrant import Distance, prepare
+from operators.qdrant import prepare
 from operators.qdrant.collection import check
 from operators.qdrant.sink import requests_of
+from operators.spaces import Distance
 from tests.operators.qdrant_things import (
     SOURCE,
     SPACE,

@@ -9,11 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from operators import Batch, Failure, Message, Record
@@ -192,3 +194,10 @@ class _Keeping(StatefulSinkPartition[X, None]):
     @override
     def snapshot(self) -> None:
         pass
+
+
+def floats(one: Record, name: str) -> NDArray[np.float32]:
+    """Give a record's vector of that name, which is no sparse one."""
+    vector = one.vectors[name]
+    assert isinstance(vector, np.ndarray)
+    return vector
