@@ -38,7 +38,7 @@ from fastembed_stream import open_model
 from fastembed_stream.errors import SettingError
 from flows import text_to_qdrant
 from flows.local_broker import create_topic, produce, running_broker
-from flows.settings import Settings
+from flows.settings import TextSettings
 from operators import STOP, BrokenFlowError, DenseStage, Server, drain_on_signals
 
 __all__ = ["MODEL", "Document", "docstrings", "run", "search"]
@@ -136,7 +136,7 @@ def run(console: Console, *, n_documents: int, keep: Path | None) -> None:
         n_sent = produce(brokers, _TOPIC, (document.message() for document in documents))
         console.print(f"{n_sent} docstrings are in topic {_TOPIC!r} of a broker on {brokers}")
 
-        settings = Settings(
+        settings = TextSettings(
             kafka_brokers=brokers,
             kafka_topics=(_TOPIC,),
             model=MODEL,
@@ -174,7 +174,7 @@ def search(question: str, *, folder: Path | None, limit: int = _HITS) -> Table:
         server.close()
 
 
-def _embed_all(console: Console, settings: Settings, n_expected: int) -> float:
+def _embed_all(console: Console, settings: TextSettings, n_expected: int) -> float:
     """Run the flow on this thread until all points are written; give the seconds it took."""
     flow = text_to_qdrant.build(settings)
     before = _written()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from bytewax import run as bytewax_run
 
-from flows.settings import PREFIX, Settings
+from flows.settings import PREFIX, TextSettings
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
@@ -49,32 +49,34 @@ def seconds(duration: str) -> float:
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(monkeypatch: pytest.MonkeyPatch) -> TextSettings:
     """Read the settings as the flow's container would."""
     for name, value in {**image_environment(), **FLOW["environment"]}.items():
         if name.startswith(PREFIX):
             monkeypatch.setenv(name, value)
-    return Settings.from_environment()
+    return TextSettings.from_environment()
 
 
-def test_the_environment_of_the_container_is_accepted_whole(settings: Settings) -> None:
+def test_the_environment_of_the_container_is_accepted_whole(settings: TextSettings) -> None:
     assert settings.metrics_port is not None, "the health check asks for metrics"
     assert settings.dead_letter_topic, "a file in a container is gone with it"
 
 
-def test_the_topics_that_the_flow_reads_and_writes_are_made_before_it(settings: Settings) -> None:
+def test_the_topics_that_the_flow_reads_and_writes_are_made_before_it(
+    settings: TextSettings,
+) -> None:
     made = set(re.findall(r"--topic (\S+)", str(COMPOSE["services"]["topics"]["command"])))
     assert made == {*settings.kafka_topics, settings.dead_letter_topic}
     assert FLOW["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
-def test_the_container_is_killed_only_after_the_time_to_drain(settings: Settings) -> None:
+def test_the_container_is_killed_only_after_the_time_to_drain(settings: TextSettings) -> None:
     grace_s = seconds(FLOW["stop_grace_period"])
     assert settings.qdrant_timeout_s <= REQUEST_AND_PAUSE_S / 2
     assert grace_s > settings.drain_s + REQUEST_AND_PAUSE_S
 
 
-def test_the_addresses_of_the_flow_are_services(settings: Settings) -> None:
+def test_the_addresses_of_the_flow_are_services(settings: TextSettings) -> None:
     services = set(COMPOSE["services"])
     assert settings.kafka_brokers.partition(":")[0] in services
     assert settings.qdrant_url.removeprefix("http://").partition(":")[0] in services

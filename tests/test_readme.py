@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from fastembed_stream import catalog
 from flows.cli import app
-from flows.settings import PREFIX, Settings
+from flows.settings import PREFIX, TextSettings
 from operators import Server, dead_letter, metrics
 from operators.records import Failure, Message
 
@@ -45,7 +45,7 @@ def commands() -> list[list[str]]:
 
 def settings_table() -> str:
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
+    for name, field in TextSettings.model_fields.items():
         variable = f"`{PREFIX}{name}`".upper()
         rows.append(f"| {variable} | {default_of(field)} | {meaning_of(field)} |")
     return "\n".join(rows) + "\n"
@@ -100,14 +100,14 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 
 
 def test_every_setting_says_what_it_means_and_no_secret_has_a_default() -> None:
-    for name, field in Settings.model_fields.items():
+    for name, field in TextSettings.model_fields.items():
         assert field.description, name
         if SecretStr in get_args(field.annotation):
             assert field.default is None, name
 
 
 def test_every_variable_that_the_readme_names_is_a_setting() -> None:
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = {f"{PREFIX}{name}".upper() for name in TextSettings.model_fields}
     assert set(re.findall(r"\bSTREAM_[A-Z_]+[A-Z]\b", README)) <= known
 
 

@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from flows import text_to_qdrant
 from flows.local_broker import create_topic
-from flows.settings import Settings
+from flows.settings import TextSettings
 from operators import STOP, Server
 
 MODEL = "fastembed-stream/all-MiniLM-L6-v2-int8"
@@ -173,7 +173,7 @@ def test_the_good_are_stored_each_bad_one_is_kept_and_none_is_lost(
     topic, n_messages = mixed(brokers)
     dead_topic = f"{topic}-dead"
     create_topic(brokers, dead_topic, 1)
-    settings = Settings(
+    settings = TextSettings(
         kafka_brokers=brokers,
         kafka_topics=(topic,),
         model=MODEL,

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from fastembed_stream import Fetching, Runtime, SettingError
-from flows.settings import PREFIX, Settings
+from flows.settings import PREFIX, TextSettings
 from operators import (
     Cluster,
     DeadLetterFile,
@@ -74,10 +74,10 @@ ALL: dict[str, tuple[str, object]] = {
 }
 
 
-def told(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> Settings:
+def told(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> TextSettings:
     for name, value in values.items():
         monkeypatch.setenv(f"{PREFIX}{name}".upper(), value)
-    return Settings.from_environment()
+    return TextSettings.from_environment()
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
@@ -87,7 +87,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
 
 
 def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(ALL) == set(Settings.model_fields), "a setting without an example"
+    assert set(ALL) == set(TextSettings.model_fields), "a setting without an example"
     for other in ("qdrant_url", "qdrant_path"):  # points go to one of them
         texts = {name: text for name, (text, _) in ALL.items() if name != other}
         monkeypatch.delenv(f"STREAM_{other}".upper(), raising=False)
@@ -95,7 +95,7 @@ def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
         assert {name: getattr(settings, name) for name in texts} == {
             name: ALL[name][1] for name in texts
         }
-        assert getattr(settings, other) == Settings.model_fields[other].default
+        assert getattr(settings, other) == TextSettings.model_fields[other].default
 
 
 def test_a_server_and_a_folder_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,12 +111,12 @@ def test_an_empty_variable_is_as_if_it_were_not_there(monkeypatch: pytest.Monkey
 
 
 def test_no_example_is_a_default() -> None:
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    defaults = {name: field.default for name, field in TextSettings.model_fields.items()}
     assert not [name for name, (_, value) in ALL.items() if defaults[name] == value]
 
 
 def test_every_setting_says_what_it_is() -> None:
-    assert all(field.description for field in Settings.model_fields.values())
+    assert all(field.description for field in TextSettings.model_fields.values())
 
 
 def test_topics_are_all_that_must_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +218,7 @@ def test_the_sink_writes_what_the_opened_model_makes(monkeypatch: pytest.MonkeyP
     settings = told(monkeypatch, values)
     letters = settings.dead_letters
     stage = settings.stage
-    sink = settings.sink(stage, letters)
+    sink = settings.sink(settings.spaces(stage), letters)
     assert isinstance(sink, QdrantSink)
     [(name, space)] = sink._collection.vectors.items()
     assert (name, space.dim, space.model, space.fingerprint) == ("dense", 384, MODEL, stage.open())

@@ -1,0 +1,106 @@
+"""Where records come from, and how a message is read."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from flows.settings.process import Names, Process, listed
+from operators import Cluster, KafkaSource, Reading, Schema, StageLimits, WindowLimits
+
+__all__ = ["Documents", "Incoming"]
+
+Options = Annotated[dict[str, str], NoDecode]
+
+
+class Incoming(Process):
+    """Kafka, and the windows that its messages are gathered in."""
+
+    kafka_brokers: str = Field("localhost:9092", description="host:port, several with commas")
+    kafka_topics: Names = Field(description="topics to read, with commas")
+    kafka_group: str = Field(
+        "fastembed-stream", description="consumer group that shows the progress to lag tools"
+    )
+    kafka_options: Options = Field(
+        {}, description='settings of librdkafka as JSON: {"security.protocol": "SASL_SSL"}'
+    )
+    kafka_start: Literal["earliest", "latest"] = Field(
+        "earliest", description="where to begin without a recovery store; latest is for trials"
+    )
+    kafka_on_gap: Literal["fail", "continue"] = Field(
+        "fail", description="when the log no longer has the offset to resume from"
+    )
+    max_epoch_records: int = Field(20_000, description="messages of a partition in one epoch")
+    max_epoch_bytes: int = Field(64 << 20, description="bytes of a partition in one epoch")
+    window_records: int = Field(256, description="records of one window")
+    window_tokens: int = Field(32_768, description="estimated tokens of one window")
+    window_age_s: float = Field(0.2, description="seconds that the oldest record may wait")
+    batches_in_flight: int = Field(3, description="windows that are embedded at once")
+
+    _split_topics = field_validator("kafka_topics", mode="before")(listed)
+
+    @field_validator("kafka_options", mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
+        return json.loads(value) if isinstance(value, str) else value
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where Kafka is."""
+        return Cluster(brokers=self.kafka_brokers, options=self.kafka_options)
+
+    @property
+    def source(self) -> KafkaSource:
+        """Where messages come from."""
+        reading = Reading(
+            group=self.kafka_group,
+            start=self.kafka_start,
+            on_gap=self.kafka_on_gap,
+            max_epoch_records=self.max_epoch_records,
+            max_epoch_bytes=self.max_epoch_bytes,
+            max_batch=self.window_records,
+        )
+        return KafkaSource(self.cluster, self.kafka_topics, reading)
+
+    @property
+    def window(self) -> WindowLimits:
+        """When a window closes."""
+        return WindowLimits(
+            max_records=self.window_records,
+            max_tokens=self.window_tokens,
+            max_age_s=self.window_age_s,
+        )
+
+    @property
+    def stage_limits(self) -> StageLimits:
+        """How many windows are under way."""
+        return StageLimits(in_flight=self.batches_in_flight)
+
+
+class Documents(Process):
+    """Which part of a message is the key, the text, the payload."""
+
+    format: Literal["json", "text"] = Field("json", description="JSON objects, or plain text")
+    key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
+    text_field: str = Field("text", description="JSON field of the text; dots go deeper")
+    payload_fields: Names | None = Field(
+        None, description="fields to store, none may miss; else the whole object"
+    )
+    max_text_bytes: int = Field(1 << 20, description="longer texts become dead letters")
+
+    _split_fields = field_validator("payload_fields", mode="before")(listed)
+
+    @property
+    def schema_(self) -> Schema:
+        """How a message is read."""
+        return Schema(
+            format=self.format,
+            key=self.key_field,
+            text=self.text_field,
+            payload=self.payload_fields,
+            max_text_bytes=self.max_text_bytes,
+        )

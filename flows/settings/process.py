@@ -1,0 +1,82 @@
+"""What every flow is told: how it shows itself, and how wrong settings are refused."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from typing_extensions import Self
+
+from fastembed_stream.errors import SettingError
+
+__all__ = ["PREFIX", "Names", "Process", "listed"]
+
+PREFIX = "STREAM_"
+
+# Kubernetes sets these in every pod beside a Service named `stream`.
+_OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)$")
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Names with commas between them; a field of these is read by `listed`."""
+
+
+def listed(value: object) -> object:
+    """Take a text with commas as a tuple."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+class Process(BaseSettings):
+    """Of the process: its logs, its metrics, its end."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    metrics_port: int | None = Field(None, description="serve Prometheus metrics here")
+    drain_s: float = Field(25.0, description="seconds to write what is buffered after SIGTERM")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of logs")
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """
+        Read them, all at once.
+
+        raises  SettingError that names each wrong, missing or unknown variable
+        """
+        known = {f"{PREFIX}{name}".upper() for name in cls.model_fields}
+        problems = [
+            f"{name} is unknown{_nearest(name, known)}"
+            for name in sorted(os.environ)
+            if name.startswith(PREFIX) and name not in known and not _OF_KUBERNETES.match(name)
+        ]
+        try:
+            settings = cls()
+        except ValidationError as error:
+            problems += [_told(item) for item in error.errors(include_url=False)]
+            raise _refused(problems) from error
+        if problems:
+            raise _refused(problems)
+        return settings
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _told(error: ErrorDetails) -> str:
+    if not error["loc"]:  # of several settings together, which it names itself
+        return error["msg"].removeprefix("Value error, ")
+    name = f"{PREFIX}{error['loc'][0]}".upper()
+    return f"{name} is missing" if error["type"] == "missing" else f"{name}: {error['msg']}"
+
+
+def _refused(problems: list[str]) -> SettingError:
+    return SettingError(f"Settings: {'; '.join(problems)}. The README lists all.")

@@ -1,0 +1,101 @@
+"""Where points go, and what cannot become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, SecretStr, model_validator
+from typing_extensions import Self
+
+from flows.settings.incoming import Incoming
+from flows.settings.process import PREFIX, Process
+from operators import (
+    Collection,
+    DeadLetterFile,
+    DeadLetterTopic,
+    Identity,
+    QdrantSink,
+    Server,
+    VectorSpace,
+    Writing,
+)
+
+__all__ = ["DeadLetters", "Store"]
+
+
+class Store(Process):
+    """Qdrant, and how it is written to."""
+
+    qdrant_url: str = Field("http://localhost:6333", description="server")
+    qdrant_path: Path | None = Field(None, description="a local folder instead of a server")
+    qdrant_api_key: SecretStr | None = Field(None, description="sent with each request")
+    qdrant_grpc: bool = Field(default=False, description="talk gRPC")
+    qdrant_grpc_port: int = Field(6334, description="its port")
+    qdrant_timeout_s: float = Field(30.0, description="of one request")
+    collection: str = Field("documents", description="made when absent, checked when present")
+    request_points: int = Field(128, description="points of one request")
+    request_bytes: int = Field(16 << 20, description="bytes of one request")
+    requests_in_flight: int = Field(4, description="requests at a time")
+
+    @model_validator(mode="after")
+    def _one_store(self) -> Self:
+        if {"qdrant_url", "qdrant_path"} <= self.model_fields_set:
+            msg = f"{PREFIX}QDRANT_URL and {PREFIX}QDRANT_PATH are both set; points go to one place"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def identity(self) -> Identity:
+        """What makes a point's id."""
+        return Identity(collection=self.collection)
+
+    @property
+    def server(self) -> Server:
+        """Where Qdrant is."""
+        if self.qdrant_path is not None:
+            return Server(path=self.qdrant_path)
+        key = self.qdrant_api_key
+        return Server(
+            url=self.qdrant_url,
+            api_key=key.get_secret_value() if key is not None else None,
+            grpc=self.qdrant_grpc,
+            grpc_port=self.qdrant_grpc_port,
+            timeout_s=self.qdrant_timeout_s,
+        )
+
+    def sink(
+        self, vectors: Mapping[str, VectorSpace], refused: DeadLetterTopic | DeadLetterFile
+    ) -> QdrantSink:
+        """
+        Where points go.
+
+        vectors  the collection's vectors by name
+        refused  where points go that the server will never take
+        """
+        return QdrantSink(
+            self.server,
+            Collection(name=self.collection, vectors=vectors),
+            Writing(
+                max_points=self.request_points,
+                max_bytes=self.request_bytes,
+                in_flight=self.requests_in_flight,
+            ),
+            refused=refused,
+        )
+
+
+class DeadLetters(Incoming):
+    """Where records go that can never succeed."""
+
+    dead_letter_topic: str | None = Field(None, description="Kafka topic for records that fail")
+    dead_letter_file: Path = Field(
+        Path("dead_letters.jsonl"), description="file for them where there is no topic"
+    )
+
+    @property
+    def dead_letters(self) -> DeadLetterTopic | DeadLetterFile:
+        """Where failures go."""
+        if self.dead_letter_topic is not None:
+            return DeadLetterTopic(self.cluster, self.dead_letter_topic)
+        return DeadLetterFile(self.dead_letter_file)

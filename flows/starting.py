@@ -1,0 +1,46 @@
+"""How `python -m bytewax.run` starts a flow: with signals, logs, metrics, and right settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from bytewax.dataflow import Dataflow
+
+from fastembed_stream.errors import FastembedStreamError
+from flows.settings import Process
+from operators import drain_on_signals, metrics
+from operators.shutdown import STOP
+
+__all__ = ["started"]
+
+Settings = TypeVar("Settings", bound=Process)
+
+
+def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> Dataflow:
+    """
+    Build a flow from the environment, ready to run.
+
+    raises  SystemExit with one sentence where something of it is wrong
+    """
+    drain_on_signals()
+    STOP.ends_process = True
+    try:
+        told = settings.from_environment()
+        _set_up(told)
+        return build(told)
+    except FastembedStreamError as error:
+        # Whoever reads the log at night needs the sentence, not our stack.
+        msg = f"error: {error}"
+        raise SystemExit(msg) from error
+
+
+def _set_up(settings: Process) -> None:
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
+    STOP.drain_s = settings.drain_s
+    if settings.metrics_port is not None:
+        metrics.serve(settings.metrics_port)
