@@ -21,6 +21,7 @@ from operators.embedding import (
     embed_sparse,
 )
 from operators.kafka import Cluster, KafkaSink, KafkaSource, Outgoing, Reading
+from operators.muvera import MuveraStage, muvera
 from operators.outages import BrokenFlowError
 from operators.points import Identity, Point, Points, PointSplit, to_points
 from operators.qdrant import Collection, QdrantSink, Server, Writing
@@ -61,6 +62,7 @@ __all__ = [
     "LateStage",
     "Message",
     "MultimodalStage",
+    "MuveraStage",
     "Outgoing",
     "Part",
     "Point",
@@ -85,6 +87,7 @@ __all__ = [
     "embed_late",
     "embed_multimodal",
     "embed_sparse",
+    "muvera",
     "run_stages",
     "split",
     "to_points",

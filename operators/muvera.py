@@ -67,6 +67,15 @@ class MuveraStage:
             random_seed=self.random_seed,
         )
 
+    @property
+    def limit(self) -> int | None:
+        """Give the most tokens of one text; None where there is none, and before it is opened."""
+        return self.of.limit
+
+    def open(self) -> str:
+        """Open the model of the multivectors; give the fingerprint of what is made of them."""
+        return self.fingerprint
+
     @cached_property
     def fingerprint(self) -> str:
         """Tell encodings apart: by the multivectors' model, and by the numbers above."""

@@ -33,7 +33,7 @@ from tenacity import (
 )
 from typing_extensions import override
 
-from fastembed_stream.errors import DeviceError, FastembedStreamError, SettingError
+from fastembed_stream.errors import DeviceError, FastembedStreamError, ImageError, SettingError
 from fastembed_stream.threads import Threads
 from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
@@ -159,10 +159,8 @@ def apply(stage: Stage, batch: Batch) -> Batch:
         return batch
     try:
         done = stage(Batch(records=batch.records))
-    except FastembedStreamError:
-        raise
     except Exception as error:  # the border that turns an error into a Failure
-        if is_outage(error):
+        if is_outage(error) or _is_no_records_fault(error):
             raise
         if len(batch.records) > 1:
             half = len(batch.records) // 2
@@ -177,6 +175,11 @@ def apply(stage: Stage, batch: Batch) -> Batch:
             FAILURES.labels(name).inc()
             done = Batch(records=(), failures=(Failure.of(batch.records[0].origin, name, error),))
     return Batch(records=done.records, failures=batch.failures + done.failures)
+
+
+def _is_no_records_fault(error: Exception) -> bool:
+    """Tell a model that cannot be opened, or a wrong setting, from what a record brought along."""
+    return isinstance(error, FastembedStreamError) and not isinstance(error, ImageError)
 
 
 def _name(stage: Stage) -> str:

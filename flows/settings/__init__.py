@@ -5,7 +5,8 @@ Every setting has a default or says at once that it is missing; a STREAM_ variab
 of a flow's is a typing error, and is refused before the first message is read.
 """
 
+from flows.settings.hybrid import HybridSettings
 from flows.settings.process import PREFIX, Process
 from flows.settings.text import TextSettings
 
-__all__ = ["PREFIX", "Process", "TextSettings"]
+__all__ = ["PREFIX", "HybridSettings", "Process", "TextSettings"]

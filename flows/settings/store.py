@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, model_validator
 from typing_extensions import Self
 
-from flows.settings.incoming import Incoming
+from flows.settings.incoming import Documents, Incoming
 from flows.settings.process import PREFIX, Process
 from operators import (
     Collection,
@@ -21,7 +21,7 @@ from operators import (
     Writing,
 )
 
-__all__ = ["DeadLetters", "Store"]
+__all__ = ["DeadLetters", "SearchableSettings", "Store"]
 
 
 class Store(Process):
@@ -99,3 +99,7 @@ class DeadLetters(Incoming):
         if self.dead_letter_topic is not None:
             return DeadLetterTopic(self.cluster, self.dead_letter_topic)
         return DeadLetterFile(self.dead_letter_file)
+
+
+class SearchableSettings(Store, Documents, DeadLetters):
+    """What every flow into a collection is told, whatever embeds."""

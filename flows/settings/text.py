@@ -8,15 +8,14 @@ from pathlib import Path
 from pydantic import Field
 
 from flows.settings.engine import Engine
-from flows.settings.incoming import Documents
-from flows.settings.store import DeadLetters, Store
+from flows.settings.store import SearchableSettings
 from operators import DenseStage, VectorSpace
 from operators.spaces import Distance
 
 __all__ = ["TextSettings"]
 
 
-class TextSettings(Store, Engine, Documents, DeadLetters):
+class TextSettings(SearchableSettings, Engine):
     """One model over one field of text."""
 
     model: str = Field("BAAI/bge-small-en-v1.5", description="a name of `fastembed-stream models`")
