@@ -10,6 +10,7 @@ from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import (
     DeviceError,
     FastembedStreamError,
+    ImageError,
     ModelFilesError,
     SettingError,
     UnknownModelError,
@@ -26,7 +27,15 @@ from fastembed_stream.fastembed_api import (
     TextEmbedding,
 )
 from fastembed_stream.files import Fetching, fingerprint, locate
-from fastembed_stream.model import HubRepository, InstalledPackage, LocalFolder, Model, Tarball
+from fastembed_stream.model import (
+    HubRepository,
+    InstalledPackage,
+    LocalFolder,
+    Model,
+    PackageData,
+    Tarball,
+)
+from fastembed_stream.muvera import Muvera
 from fastembed_stream.opened import OpenModel
 from fastembed_stream.opening import open_model
 from fastembed_stream.recipes import (
@@ -76,6 +85,7 @@ __all__ = [
     "Fetching",
     "HubRepository",
     "ImageEmbedding",
+    "ImageError",
     "InferenceFreeSplade",
     "InstalledPackage",
     "Kind",
@@ -86,7 +96,9 @@ __all__ = [
     "Model",
     "ModelFilesError",
     "ModelSource",
+    "Muvera",
     "OpenModel",
+    "PackageData",
     "PoolingType",
     "Runtime",
     "SettingError",

@@ -12,9 +12,17 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fastembed_stream.errors import SettingError
-from fastembed_stream.recipes import CROSS_ENCODER, SPARSE_TEXT, Kind, Recipe
+from fastembed_stream.recipes import CROSS_ENCODER, SPARSE_TEXT, Bm25, Kind, Recipe
 
-__all__ = ["HubRepository", "InstalledPackage", "LocalFolder", "Model", "Source", "Tarball"]
+__all__ = [
+    "HubRepository",
+    "InstalledPackage",
+    "LocalFolder",
+    "Model",
+    "PackageData",
+    "Source",
+    "Tarball",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +70,14 @@ class InstalledPackage:
     tokenizer: Literal["bert-base-uncased"]
 
 
-Source: TypeAlias = HubRepository | Tarball | LocalFolder | InstalledPackage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageData:
+    """Files that come with this package, in a folder of `fastembed_stream/data`: no fetching."""
+
+    folder: Literal["stop_words"]
+
+
+Source: TypeAlias = HubRepository | Tarball | LocalFolder | InstalledPackage | PackageData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +88,7 @@ class Model:
     name            'organization/name', unique among the models of its kind, compared without case
     dim             length of one vector; 0 for sparse vectors and scores, which have none
     source          where the files are
-    model_file      the graph (or the weights) inside the source
+    model_file      the graph (or the weights) inside the source; empty where there is none
     recipe          the family, and its parameters
     other_files     further files that the graph needs, such as external data
     max_tokens      the limit that the model card states, special tokens included; None if it
@@ -120,4 +135,6 @@ class Model:
     @property
     def files(self) -> tuple[str, ...]:
         """The graph and all that it needs, as paths inside the source."""
-        return (self.model_file, *self.other_files)
+        lists = self.recipe.files if isinstance(self.recipe, Bm25) else ()
+        named = (self.model_file, *self.other_files, *lists)
+        return tuple(dict.fromkeys(name for name in named if name))

@@ -14,7 +14,7 @@ from fastembed_stream.errors import SettingError
 from fastembed_stream.values import Floats, ImageInput, Pair, SparseEmbedding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 __all__ = [
     "CROSS_ENCODER",
@@ -23,6 +23,7 @@ __all__ = [
     "KINDS",
     "LATE_MULTIMODAL",
     "LATE_TEXT",
+    "SNOWBALL_LANGUAGES",
     "SPARSE_TEXT",
     "Bm25",
     "Bm42",
@@ -130,12 +131,14 @@ class Splade:
     """
     SPLADE++: a weight for each word of the vocabulary, log(1 + relu(logit)), the most over tokens.
 
+    output      which output of the graph holds the logits: a name, or a position
     vocab_size  dimensions of the vectors, for information
     """
 
     kind: ClassVar = SPARSE_TEXT
     needs_idf: ClassVar = False
 
+    output: str | int = 0
     vocab_size: int = 30_522
 
 
@@ -145,6 +148,7 @@ class InferenceFreeSplade:
     SPLADE for documents, log(1 + log(1 + relu(logit))); a query is a look-up of stored weights.
 
     idf_file    the weights of query tokens, inside the model's folder
+    output      which output of the graph holds the logits: a name, or a position
     vocab_size  dimensions of the vectors, for information
     """
 
@@ -152,7 +156,37 @@ class InferenceFreeSplade:
     needs_idf: ClassVar = False
 
     idf_file: str = "idf.json"
+    output: str | int = 0
     vocab_size: int = 30_522
+
+
+SNOWBALL_LANGUAGES = (
+    "arabic",
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+)
+"""Languages that have a Snowball stemmer."""
+
+
+def _check_bm25(k: float, b: float, avg_len: float) -> None:
+    if not (k >= 0 and 0 <= b <= 1 and avg_len > 0):
+        msg = f"BM25 needs k of 0 or more, b in 0 to 1, avg_len above 0; got {k}, {b}, {avg_len}."
+        raise SettingError(msg)
 
 
 class Stemmer(Protocol):
@@ -168,12 +202,16 @@ class Bm25:
     BM25's weights of the words of a document; a query's words weigh one, the server adds IDF.
 
     k, b, avg_len     BM25's saturation, its share of the length, and the corpus' mean length
-    language          of the stemmer and the stop words
+    language          of the stemmer and the stop words; one of `SNOWBALL_LANGUAGES`, or any word
+                      where `stemmer` or `disable_stemmer` is given
     token_max_length  longer words are left out
-    disable_stemmer   neither stem nor drop stop words
+    disable_stemmer   neither stem nor drop the language's stop words
     stemmer           instead of the language's Snowball stemmer
-    stopwords         instead of the language's
+    stopwords         words instead of the language's, kept in lower case
     tokenizer         splits a text into words, instead of at what is no letter or digit
+    raises            SettingError
+
+    Source: Robertson and Zaragoza, 2009, The Probabilistic Relevance Framework: BM25 and Beyond.
     """
 
     kind: ClassVar = SPARSE_TEXT
@@ -186,8 +224,36 @@ class Bm25:
     token_max_length: int = 40
     disable_stemmer: bool = False
     stemmer: Stemmer | None = None
-    stopwords: frozenset[str] | None = None
+    stopwords: Collection[str] | None = None
     tokenizer: Callable[[str], Sequence[str]] | None = None
+
+    def __post_init__(self) -> None:
+        _check_bm25(self.k, self.b, self.avg_len)
+        if self.disable_stemmer and self.stemmer is not None:
+            msg = "`stemmer` and disable_stemmer=True contradict each other; give one of them."
+            raise SettingError(msg)
+        is_known = self.language in SNOWBALL_LANGUAGES
+        if not is_known and self.stemmer is None and not self.disable_stemmer:
+            msg = (
+                f"No stemmer for language {self.language!r}; there are those for "
+                f"{', '.join(SNOWBALL_LANGUAGES)}. Pass stemmer= or disable_stemmer=True, and "
+                "stopwords= if you have them."
+            )
+            raise SettingError(msg)
+        if isinstance(self.stopwords, str):
+            msg = f"`stopwords` takes several words; got the text {self.stopwords!r}."
+            raise SettingError(msg)
+        if self.stopwords is not None:
+            lower = frozenset(word.lower() for word in self.stopwords)
+            object.__setattr__(self, "stopwords", lower)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Name the list of stop words that has to be there; none where none is used."""
+        is_listed = self.language in SNOWBALL_LANGUAGES and self.language != "tamil"
+        if self.stopwords is not None or self.disable_stemmer or not is_listed:
+            return ()
+        return (f"{self.language}.txt",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +262,7 @@ class Bm42:
     BM42: words weighed by the attention that the first token pays them; a query's weigh one.
 
     alpha       exponent on log(1 + attention)
+    output      name of the graph's output float[batch, heads, seq, seq] with the attention
     language    of the stemmer
     vocab_size  of the tokenizer, for information
     """
@@ -204,6 +271,7 @@ class Bm42:
     needs_idf: ClassVar = True
 
     alpha: float = 0.5
+    output: str = "attention_6"
     language: str = "english"
     vocab_size: int = 30_522
 
@@ -214,6 +282,7 @@ class MiniCoil:
     MiniCOIL: BM25's weights, each times a few numbers that tell the meanings of a word apart.
 
     k, b, avg_len  as in BM25
+    output         which output of the graph holds the token vectors: a name, or a position
     language       of the stemmer
     vocab_size     words that have meanings, for information
     """
@@ -224,8 +293,12 @@ class MiniCoil:
     k: float = 1.2
     b: float = 0.75
     avg_len: float = 150.0
+    output: str | int = 0
     language: str = "english"
     vocab_size: int = 19_125
+
+    def __post_init__(self) -> None:
+        _check_bm25(self.k, self.b, self.avg_len)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +312,12 @@ class Colbert:
     marker_is_counted              whether the marker takes one token of the stated limit
     attend_to_expansion            whether the fill of a query is attended to
     skip_punctuation               whether a document's punctuation gets no vector
+    skip_pad_tokens                whether pad tokens that stand in a document's text get none
     normalize_queries              whether a query's vectors are scaled to length one here
+    output                         which output of the graph holds the vectors: a name, or a
+                                   position
+
+    Source: ColBERTv2, arXiv 2112.01488; Jina-ColBERT-v2, arXiv 2408.16672; PyLate for LateOn.
     """
 
     kind: ClassVar = LATE_TEXT
@@ -251,12 +329,18 @@ class Colbert:
     marker_is_counted: bool = True
     attend_to_expansion: bool = False
     skip_punctuation: bool = True
+    skip_pad_tokens: bool = True
     normalize_queries: bool = False
+    output: str | int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenEmbeddings:
-    """The vectors of all tokens of a dense text model as they leave the graph."""
+    """
+    The vectors of all tokens of a dense text model as they leave the graph.
+
+    output  which output of the graph holds the vectors: a name, or a position
+    """
 
     kind: ClassVar = LATE_TEXT
 
@@ -264,13 +348,34 @@ class TokenEmbeddings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseImage:
+class _OfImages:
+    """
+    How image files are read, whatever comes of them.
+
+    upright     whether an image is turned as its EXIF orientation says; fastembed does not
+    max_pixels  most pixels of one image, known before it is decoded: 89 million, which is where
+                Pillow starts to warn
+    """
+
+    upright: bool = False
+    max_pixels: int = 89_478_485
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            msg = f"`max_pixels` must be at least 1; got {self.max_pixels}."
+            raise SettingError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseImage(_OfImages):
     """
     One vector for each image; how pixels are made stands in preprocessor_config.json.
 
-    pooling    'none' where the graph pools by itself, 'cls' for the first patch
-    normalize  whether vectors leave with length one
-    output     which output of the graph holds the vectors: a name, or a position
+    pooling     'none' where the graph pools by itself, 'cls' for the first patch
+    normalize   whether vectors leave with length one
+    output      which output of the graph holds the vectors: a name, or a position
+    upright     whether an image is turned as its EXIF orientation says; fastembed does not
+    max_pixels  most pixels of one image, known before it is decoded
     """
 
     kind: ClassVar = IMAGE
@@ -281,24 +386,40 @@ class DenseImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ColPali:
-    """ColPali: a vector for each patch of a page and for each token of a query."""
+class ColPali(_OfImages):
+    """
+    ColPali: a vector for each patch of a page and for each token of a query.
+
+    upright     whether a page is turned as its EXIF orientation says; fastembed does not
+    max_pixels  most pixels of one page, known before it is decoded
+    """
 
     kind: ClassVar = LATE_MULTIMODAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ColModernVbert:
-    """ColModernVBERT: as ColPali, with pages split into tiles in the manner of Idefics3."""
+class ColModernVbert(_OfImages):
+    """
+    ColModernVBERT: as ColPali, with pages split into tiles in the manner of Idefics3.
+
+    upright     whether a page is turned as its EXIF orientation says; fastembed does not
+    max_pixels  most pixels of one page, known before it is decoded
+    """
 
     kind: ClassVar = LATE_MULTIMODAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossEncoder:
-    """A score for a query and a document that are read together."""
+    """
+    A score for a query and a document that are read together.
+
+    output  which output of the graph holds the scores, in its first column: a name, or a position
+    """
 
     kind: ClassVar = CROSS_ENCODER
+
+    output: str | int = 0
 
 
 Recipe: TypeAlias = (

@@ -12,6 +12,7 @@ import json
 import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from fastembed_stream.errors import ModelFilesError, SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tokenizers import Encoding, Tokenizer
 
@@ -74,11 +75,14 @@ class Tokens:
         self.pad_left = pad_left
 
     @classmethod
-    def open(cls, folder: Path, model: Model, *, max_tokens: int | None = None) -> Tokens:
+    def open(
+        cls, folder: Path, model: Model, *, max_tokens: int | None = None, reserved: int = 0
+    ) -> Tokens:
         """
         Load the tokenizer of a model folder.
 
         max_tokens  overrides the limit of `tokenizer_config.json`, up to the model's positions
+        reserved    tokens of the limit that are kept for what a family puts in by itself
         raises      ModelFilesError where a file is missing or says too little
         """
         from tokenizers import Tokenizer
@@ -92,7 +96,7 @@ class Tokens:
             msg = f"Cannot read {folder / 'tokenizer.json'}: {error}. Fetch the model again."
             raise ModelFilesError(msg) from error
 
-        limit = _limit(config, model_config, model, folder, max_tokens)
+        limit = _limit(config, model_config, model, folder, max_tokens) - reserved
         shipped_truncation, shipped_padding = tokenizer.truncation or {}, tokenizer.padding or {}
         _add_special_tokens(tokenizer, _json(folder / "special_tokens_map.json"))
         _leaves_room(tokenizer, limit, model)
@@ -109,6 +113,17 @@ class Tokens:
             pad_left=side == "left",
         )
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Give the id of every piece of a word, special tokens included."""
+        return self._tokenizer.get_vocab(with_added_tokens=True)
+
+    @property
+    def special_ids(self) -> Ints:
+        """Give the ids of the special tokens such as [CLS], int64[n]."""
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        return np.array(sorted(id_ for id_, token in added if token.special), dtype=np.int64)
+
     def read(self, texts: Sequence[str]) -> Reading:
         """Turn texts into token ids, each cut to the limit."""
         encodings = self._encode(texts)
@@ -121,15 +136,54 @@ class Tokens:
             truncated_tokens=sum(lost),
         )
 
-    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
-        most = 2 * _PREFIX_CHARS_PER_TOKEN * self.limit
-        if not self._right_truncation or all(len(text) <= most for text in texts):
-            return self._tokenizer.encode_batch_fast(list(texts))
-        short = [text for text in texts if len(text) <= most]
-        encoded = iter(self._tokenizer.encode_batch_fast(short))
-        return [next(encoded) if len(t) <= most else self._encode_long(t) for t in texts]
+    def pieces(self, texts: Sequence[str]) -> list[tuple[Ints, int]]:
+        """
+        Turn texts into token ids without special tokens, to be put together by the caller.
 
-    def _encode_long(self, text: str) -> Encoding:
+        returns  for each text int64[n_tokens], cut to the limit, and the tokens it has uncut (a
+                 lower bound where a very long text was read in part)
+        """
+        encodings = self._encode(texts, special_tokens=False)
+        return [
+            (np.array(encoding.ids, dtype=np.int64), len(encoding) + _lost(encoding))
+            for encoding in encodings
+        ]
+
+    def id_of(self, token: str) -> int | None:
+        """Give the id of a token as it stands in the vocabulary; None where it does not."""
+        return self._tokenizer.token_to_id(token)
+
+    def pair_example(self) -> Encoding:
+        """Read two texts as a pair, to see which special tokens stand around them."""
+        return self._tokenizer.encode("a", "a")
+
+    @property
+    def n_special_of_pair(self) -> int:
+        """Count the special tokens that stand around two texts in one row."""
+        return self._tokenizer.num_special_tokens_to_add(is_pair=True)
+
+    def untruncated(self) -> Tokenizer:
+        """Give a copy of the tokenizer that reads a text whole, for who measures texts."""
+        copy: Tokenizer = type(self._tokenizer).from_str(self._tokenizer.to_str())
+        copy.no_truncation()
+        return copy
+
+    @property
+    def cuts_right(self) -> bool:
+        """Tell whether a text that is too long loses its end, and not its beginning."""
+        return bool(self._right_truncation)
+
+    def _encode(self, texts: Sequence[str], *, special_tokens: bool = True) -> list[Encoding]:
+        most = 2 * _PREFIX_CHARS_PER_TOKEN * self.limit
+        encode: Callable[[list[str]], list[Encoding]] = self._tokenizer.encode_batch_fast
+        if not special_tokens:
+            encode = partial(self._tokenizer.encode_batch_fast, add_special_tokens=False)
+        if not self._right_truncation or all(len(text) <= most for text in texts):
+            return encode(list(texts))
+        encoded = iter(encode([text for text in texts if len(text) <= most]))
+        return [next(encoded) if len(t) <= most else self._encode_long(t, encode) for t in texts]
+
+    def _encode_long(self, text: str, encode: Callable[[list[str]], list[Encoding]]) -> Encoding:
         """
         Read only as much of a very long text as the limit can use.
 
@@ -139,7 +193,7 @@ class Tokens:
         a word by its very end.
         """
         for part in _growing_parts(text, _PREFIX_CHARS_PER_TOKEN * self.limit):
-            [encoding] = self._tokenizer.encode_batch_fast([part])
+            [encoding] = encode([part])
             if _lost(encoding) >= self.limit:
                 break
         return encoding

@@ -1,8 +1,12 @@
-"""The sparse text models that `fastembed` 0.9 has, one row each, in its order."""
+"""
+The sparse text models that `fastembed` 0.9 has, one row each, in its order.
+
+Where `recipe.needs_idf` is true, the collection in Qdrant needs `modifier=idf` for the vector.
+"""
 
 from __future__ import annotations
 
-from fastembed_stream.model import HubRepository, Model
+from fastembed_stream.model import HubRepository, Model, PackageData
 from fastembed_stream.recipes import Bm25, Bm42, InferenceFreeSplade, MiniCoil, Splade
 
 __all__ = ["MODELS"]
@@ -13,6 +17,7 @@ MODELS: tuple[Model, ...] = (
         source=HubRepository(repo="Qdrant/Splade_PP_en_v1"),
         model_file="model.onnx",
         recipe=Splade(vocab_size=30_522),
+        description="English SPLADE++: documents and queries expanded by a transformer.",
         license="apache-2.0",
         size_gb=0.532,
     ),
@@ -21,6 +26,7 @@ MODELS: tuple[Model, ...] = (
         source=HubRepository(repo="Qdrant/Splade_PP_en_v1"),
         model_file="model.onnx",
         recipe=Splade(vocab_size=30_522),
+        description="prithivida/Splade_PP_en_v1 under a misspelt name, kept for old code.",
         license="apache-2.0",
         size_gb=0.532,
     ),
@@ -30,33 +36,17 @@ MODELS: tuple[Model, ...] = (
         model_file="model.onnx",
         other_files=("stopwords.txt",),
         recipe=Bm42(),
+        description="English words weighed by a transformer's attention; needs modifier=idf.",
         license="apache-2.0",
         size_gb=0.09,
     ),
     Model(
         name="Qdrant/bm25",
-        source=HubRepository(repo="Qdrant/bm25"),
-        model_file="config.json",
-        other_files=(
-            "arabic.txt",
-            "danish.txt",
-            "dutch.txt",
-            "english.txt",
-            "finnish.txt",
-            "french.txt",
-            "german.txt",
-            "greek.txt",
-            "hungarian.txt",
-            "italian.txt",
-            "norwegian.txt",
-            "portuguese.txt",
-            "romanian.txt",
-            "russian.txt",
-            "spanish.txt",
-            "swedish.txt",
-            "turkish.txt",
-        ),
+        # The lists of the hub's Qdrant/bm25 come with this package; there is nothing else to fetch.
+        source=PackageData(folder="stop_words"),
+        model_file="",
         recipe=Bm25(),
+        description="BM25 for 18 languages, without a network or files; needs modifier=idf.",
         license="apache-2.0",
         size_gb=0.01,
     ),
@@ -66,6 +56,7 @@ MODELS: tuple[Model, ...] = (
         model_file="onnx/model.onnx",
         other_files=("stopwords.txt", "minicoil.triplet.model.npy", "minicoil.triplet.model.vocab"),
         recipe=MiniCoil(),
+        description="English BM25 that tells the meanings of a word apart; needs modifier=idf.",
         license="apache-2.0",
         size_gb=0.09,
     ),
@@ -75,6 +66,7 @@ MODELS: tuple[Model, ...] = (
         model_file="model.onnx",
         other_files=("idf.json",),
         recipe=InferenceFreeSplade(),
+        description="English SPLADE for documents; a query is a look-up of stored weights.",
         license="apache-2.0",
         size_gb=0.55,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -16,13 +17,13 @@ from fastembed_stream.opening import open_model
 from fastembed_stream.recipes import SPARSE_TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from fastembed_stream.opened import Embeds, OpenModel
     from fastembed_stream.recipes import Kind, Recipe
     from fastembed_stream.session import Runtime
 
-__all__ = ["DropIn", "counted", "listed", "streamed"]
+__all__ = ["DropIn", "counted", "listed", "streamed", "summed"]
 
 Document = TypeVar("Document")
 Query = TypeVar("Query")
@@ -36,10 +37,12 @@ class DropIn(Generic[Document, Query, Answer]):
 
     _kind           what goes in and comes out
     _default_model  which model opens where none is named
+    _misspelt       names in lower case that still open, and how they are spelt
     """
 
     _kind: ClassVar[Kind[Any, Any, Any]]
     _default_model: ClassVar[str] = ""
+    _misspelt: ClassVar[Mapping[str, str]] = {}
 
     def __init__(  # noqa: PLR0917  fastembed's signature
         self,
@@ -85,6 +88,9 @@ class DropIn(Generic[Document, Query, Answer]):
         raises                UnknownModelError, SettingError, ModelFilesError, DeviceError
         """
         self.model_name = model_name or self._default_model
+        if meant := self._misspelt.get(self.model_name.lower()):
+            msg = f"{self.model_name} is spelt {meant}; the misspelt name will go."
+            warnings.warn(msg, DeprecationWarning, stacklevel=2)
         self._model = _with(catalog.find(self.model_name, self._kind), recipe)
         self.cache_dir = cache_dir
         self.threads = threads
@@ -208,10 +214,15 @@ def streamed(
 
 def counted(embeds: Embeds[Row, Answer], rows: Iterable[Row], batch_size: int) -> int:
     """Count the tokens that would be run, `batch_size` rows at a time."""
+    return summed(embeds.count_tokens, rows, batch_size)
+
+
+def summed(count: Callable[[list[Row]], int], rows: Iterable[Row], batch_size: int) -> int:
+    """Add up what is counted of `batch_size` rows at a time."""
     _check_batch_size(batch_size)
     source = iter(rows)
     chunks = iter(lambda: list(islice(source, batch_size)), [])
-    return sum(map(embeds.count_tokens, chunks))
+    return sum(map(count, chunks))
 
 
 def listed(rows: str | Iterable[str]) -> Iterable[str]:
