@@ -61,9 +61,9 @@ class Opening:
     max_tokens: int | None = None
     slot: int | None = None
 
-    def tokens(self) -> Tokens:
-        """Load the tokenizer."""
-        return Tokens.open(self.files, self.model, max_tokens=self.max_tokens)
+    def tokens(self, *, reserved: int = 0) -> Tokens:
+        """Load the tokenizer; `reserved` tokens of its limit are kept for the family."""
+        return Tokens.open(self.files, self.model, max_tokens=self.max_tokens, reserved=reserved)
 
     def sessions(self) -> list[Session]:
         """Open the graph on each device."""

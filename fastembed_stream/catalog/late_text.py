@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastembed_stream.model import HubRepository, Model
-from fastembed_stream.recipes import Colbert
+from fastembed_stream.recipes import Colbert, TokenEmbeddings
 
 __all__ = ["MODELS"]
 
@@ -53,6 +53,7 @@ MODELS: tuple[Model, ...] = (
             document_marker=50_369,
             query_length=None,
             marker_is_counted=False,
+            skip_pad_tokens=False,
             normalize_queries=True,
         ),
         max_tokens=300,
@@ -71,10 +72,22 @@ MODELS: tuple[Model, ...] = (
             query_length=None,
             marker_is_counted=False,
             skip_punctuation=False,
+            skip_pad_tokens=False,
             normalize_queries=True,
         ),
         max_tokens=8192,
         license="apache-2.0",
         size_gb=1.25,
+    ),
+    # fastembed has the class for it and does not list it.
+    Model(
+        name="jinaai/jina-embeddings-v2-small-en-tokens",
+        dim=512,
+        source=HubRepository(repo="Xenova/jina-embeddings-v2-small-en"),
+        model_file="onnx/model.onnx",
+        recipe=TokenEmbeddings(),
+        max_tokens=8192,
+        license="apache-2.0",
+        size_gb=0.12,
     ),
 )

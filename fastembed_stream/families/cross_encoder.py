@@ -2,17 +2,105 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from fastembed_stream.embedder import Embedder
+from fastembed_stream.errors import SettingError
+from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.pairs import PairReading, Pairs
 
 if TYPE_CHECKING:
-    from fastembed_stream.recipes import CrossEncoder
-    from fastembed_stream.values import Pair
+    from collections.abc import Sequence
 
-__all__ = ["open_cross_encoder"]
+    from fastembed_stream.recipes import CrossEncoder
+    from fastembed_stream.values import Feeds, Ints, Outputs, Pair
+
+__all__ = ["CrossEncoderFamily", "open_cross_encoder"]
+
+_SAMPLE = (
+    "what does a stream do when the disk is full",
+    (
+        "When the disk is full the sink is tried again and again, and holds back what comes before "
+        "it; nothing is dropped, nothing is written twice, and once there is room the stream goes "
+        "on where it stood. Whoever looks after it sees the pressure rise in the metrics long "
+        "before that."
+    ),
+)
+"""About as long as a question and a passage, to measure speed with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEncoderFamily:
+    """
+    A cross-encoder in use.
+
+    pairs    the model's tokenizer, for pairs
+    padding  how rows of token ids are padded
+    """
+
+    pairs: Pairs
+    padding: TextFamily
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Name the output that holds the scores."""
+        return self.padding.outputs
+
+    def read(self, rows: Sequence[Pair]) -> PairReading:
+        """Turn pairs into token ids."""
+        return self.pairs.read(rows)
+
+    def sample(self, n_tokens: int) -> PairReading:
+        """Repeat an ordinary pair until there are about so many tokens."""
+        [length] = self.read([_SAMPLE]).lengths
+        return self.read([_SAMPLE] * max(round(n_tokens / int(length)), 1))
+
+    def widths(self, reading: PairReading) -> Ints:
+        """Give each row's own tokens."""
+        return reading.lengths
+
+    def pack(self, reading: PairReading, rows: Ints) -> Feeds:
+        """
+        Pad some rows to the longest of them.
+
+        returns  input_ids, attention_mask, token_type_ids int64[batch, seq]
+        """
+        feeds = self.padding.pack(reading, rows)
+        real = feeds["attention_mask"] == 1
+        feeds["token_type_ids"][real] = np.concatenate([reading.types[row] for row in rows])
+        return feeds
+
+    def finish(self, outputs: Outputs, feeds: Feeds) -> list[float]:
+        """
+        Take the score of each pair, as it leaves the graph.
+
+        outputs  one float[batch, n_labels], of which the first column counts
+        returns  one float for each row, of float32's precision
+        """
+        [logits] = outputs
+        n_rows = len(feeds["input_ids"])
+        if logits.ndim != 2 or len(logits) != n_rows:  # noqa: PLR2004
+            msg = (
+                f"A cross-encoder's graph should give scores of shape (batch, labels) for {n_rows} "
+                f"pairs; got {logits.shape}. Name another `output`."
+            )
+            raise SettingError(msg)
+        scores: list[float] = logits[:, 0].astype(np.float32, copy=False).tolist()
+        return scores
 
 
 def open_cross_encoder(opening: Opening, recipe: CrossEncoder) -> OpenModel[Pair, Pair, float]:
-    """Open a model."""
-    raise NotImplementedError
+    """Bind a recipe to a graph; SettingError where the graph lacks the wanted output."""
+    tokens, sessions = opening.tokens(), opening.sessions()
+    family = CrossEncoderFamily(
+        pairs=Pairs.of(tokens, model_name=opening.model.name),
+        padding=TextFamily(
+            tokens=tokens, outputs=(output_name(recipe.output, sessions[0].outputs),)
+        ),
+    )
+    embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
+    return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)

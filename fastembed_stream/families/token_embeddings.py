@@ -1,18 +1,74 @@
-"""The vectors of all tokens of a text as they leave the graph."""
+"""A vector for each token of a text, as a dense text model has them before it pools."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from fastembed_stream.embedder import Embedder
+from fastembed_stream.errors import SettingError
+from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.pooling import normalized
 
 if TYPE_CHECKING:
     from fastembed_stream.recipes import TokenEmbeddings
-    from fastembed_stream.values import Floats
+    from fastembed_stream.values import Array, Feeds, Floats, Outputs
 
-__all__ = ["open_token_embeddings"]
+__all__ = ["TokenEmbeddingsFamily", "open_token_embeddings", "token_vectors"]
+
+
+def token_vectors(hidden: Floats, kept: Array, *, normalize: bool) -> list[Floats]:
+    """
+    Give the vectors of some tokens of each row, and let go of the rest.
+
+    hidden     float[batch, seq, dim]
+    kept       bool[batch, seq], which tokens get a vector
+    normalize  whether vectors leave with length one
+    returns    one float32[n_kept, dim] for each row, which shares no memory with the others
+    raises     SettingError where the graph gives another shape
+
+    >>> hidden = np.float32([[[3, 4], [9, 9]], [[0, 2], [5, 0]]])
+    >>> [vectors.tolist() for vectors in token_vectors(
+    ...     hidden, np.array([[True, False], [True, True]]), normalize=True
+    ... )]
+    [[[0.6000000238418579, 0.800000011920929]], [[0.0, 1.0], [1.0, 0.0]]]
+    """
+    if hidden.ndim != 3:  # noqa: PLR2004
+        msg = (
+            "A vector for each token expects the graph to give shape (batch, seq, dim); got "
+            f"{hidden.shape}. Name another `output`."
+        )
+        raise SettingError(msg)
+    vectors = hidden[kept].astype(np.float32, copy=False)
+    if normalize:
+        vectors = normalized(vectors)
+    ends = kept.sum(axis=1).cumsum()[:-1]
+    # A view would keep the vectors of the whole group alive as long as any row's.
+    return [row.copy() for row in np.split(vectors, ends)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenEmbeddingsFamily(TextFamily):
+    """A dense text model of which all real tokens are wanted, special ones too."""
+
+    def finish(self, outputs: Outputs, feeds: Feeds) -> list[Floats]:
+        """
+        Take the real tokens of one group, as they leave the graph.
+
+        returns  one float32[n_tokens, dim] for each row
+        """
+        [hidden] = outputs
+        return token_vectors(hidden, feeds["attention_mask"] == 1, normalize=False)
 
 
 def open_token_embeddings(opening: Opening, recipe: TokenEmbeddings) -> OpenModel[str, str, Floats]:
-    """Open a model."""
-    raise NotImplementedError
+    """Bind a recipe to a graph; SettingError where the graph lacks the wanted output."""
+    tokens, sessions = opening.tokens(), opening.sessions()
+    family = TokenEmbeddingsFamily(
+        tokens=tokens, outputs=(output_name(recipe.output, sessions[0].outputs),)
+    )
+    embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
+    return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)

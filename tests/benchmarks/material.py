@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.table import Table
 
 from fastembed_stream import catalog, locate
 from fastembed_stream.tokens import Tokens
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastembed_stream.values import Ints
 
-__all__ = ["MODEL", "TEST_MODELS", "Corpus", "Timing", "corpus", "in_turn"]
+__all__ = ["MODEL", "TEST_MODELS", "Corpus", "Timing", "compared", "corpus", "in_turn"]
 
 TEST_MODELS = Path(
     os.environ.get("FASTEMBED_STREAM_TEST_MODELS", Path(__file__).parents[2] / "../shared/models")
@@ -82,3 +83,21 @@ def in_turn(competitors: Mapping[str, Callable[[], object]], *, rounds: int) -> 
             if number > 0:
                 seconds[name].append(time.perf_counter() - started)
     return {name: Timing(seconds=tuple(times)) for name, times in seconds.items()}
+
+
+def compared(
+    title: str,
+    competitors: Mapping[str, Callable[[], object]],
+    *,
+    unit: str,
+    n: int,
+    rounds: int,
+) -> Table:
+    """Time all competitors on the same `n` rows; tell rates, and how much faster the first is."""
+    timings = in_turn(competitors, rounds=rounds)
+    ours = next(iter(timings.values())).median
+    table = Table("", f"{unit}/s", "rounds", "the first is", title=title)
+    for name, timing in timings.items():
+        rate = f"{n / timing.median:.0f}"
+        table.add_row(name, rate, timing.spread(), f"{timing.median / ours:.2f} times it")
+    return table

@@ -1,0 +1,1 @@
+"""fastembed's path to its reranking class."""
