@@ -2,12 +2,18 @@
 What can go wrong in the engine, by the phase in which it shows.
 
 A wrong name or setting is raised while things are described, a missing or damaged file when it
-is opened, a lost device while it works. Each message says what, got, expected, and what to do.
+is opened, a lost device or a bad row while it works. Each message says what, got, expected, and
+what to do.
 """
+
+from __future__ import annotations
+
+from typing_extensions import override
 
 __all__ = [
     "DeviceError",
     "FastembedStreamError",
+    "ImageError",
     "ModelFilesError",
     "SettingError",
     "UnknownModelError",
@@ -32,3 +38,34 @@ class ModelFilesError(FastembedStreamError, ValueError):
 
 class DeviceError(FastembedStreamError, RuntimeError):
     """A device that is absent, lost or out of memory: an outage, never the fault of a row."""
+
+
+class ImageError(FastembedStreamError, ValueError):
+    """
+    An image that cannot be used: the fault of its row alone, never an outage.
+
+    reason    what was got, what is expected, what to do
+    position  which row of the call it is, counted from 0; None where there is no call
+    path      the file it came from; None where it came as bytes, text or an opened image
+
+    >>> print(ImageError("it is empty.").at(3, "cat.jpg"))
+    Image 3 (cat.jpg): it is empty.
+    """
+
+    def __init__(self, reason: str, position: int | None = None, path: str | None = None) -> None:
+        super().__init__(reason, position, path)
+        self.reason = reason
+        self.position = position
+        self.path = path
+
+    def at(self, position: int, path: str | None = None) -> ImageError:
+        """Give the same error with its place, and with the same cause."""
+        placed = ImageError(self.reason, position, path or self.path)
+        placed.__cause__ = self.__cause__
+        return placed
+
+    @override
+    def __str__(self) -> str:
+        which = "Image" if self.position is None else f"Image {self.position}"
+        where = f" ({self.path})" if self.path else ""
+        return f"{which}{where}: {self.reason}"

@@ -339,12 +339,14 @@ class TokenEmbeddings:
     """
     The vectors of all tokens of a dense text model as they leave the graph.
 
-    output  which output of the graph holds the vectors: a name, or a position
+    output     which output of the graph holds the vectors: a name, or a position
+    normalize  whether each leaves with length one, as MaxSim by the dot product wants it
     """
 
     kind: ClassVar = LATE_TEXT
 
     output: str | int = 0
+    normalize: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,12 @@ Pair: TypeAlias = tuple[str, str]
 """A query and a document, to be scored together."""
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image"
-"""An image: a path, the bytes of a file, base64 text (a data: URL), or one that Pillow opened."""
+"""
+An image: a path, the bytes of a file, base64 text, or one that Pillow opened.
+
+Text that starts with `data:` is a data URL; text of nothing but base64 characters that starts as a
+JPEG, PNG, GIF, WebP or TIFF file does in base64 is that file; all other text is a path.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

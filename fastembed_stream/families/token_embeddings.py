@@ -52,23 +52,31 @@ def token_vectors(hidden: Floats, kept: Array, *, normalize: bool) -> list[Float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenEmbeddingsFamily(TextFamily):
-    """A dense text model of which all real tokens are wanted, special ones too."""
+    """
+    A dense text model of which all real tokens are wanted, special ones too.
+
+    normalize  whether vectors leave with length one
+    """
+
+    normalize: bool
 
     def finish(self, outputs: Outputs, feeds: Feeds) -> list[Floats]:
         """
-        Take the real tokens of one group, as they leave the graph.
+        Take the real tokens of one group.
 
         returns  one float32[n_tokens, dim] for each row
         """
         [hidden] = outputs
-        return token_vectors(hidden, feeds["attention_mask"] == 1, normalize=False)
+        return token_vectors(hidden, feeds["attention_mask"] == 1, normalize=self.normalize)
 
 
 def open_token_embeddings(opening: Opening, recipe: TokenEmbeddings) -> OpenModel[str, str, Floats]:
     """Bind a recipe to a graph; SettingError where the graph lacks the wanted output."""
     tokens, sessions = opening.tokens(), opening.sessions()
     family = TokenEmbeddingsFamily(
-        tokens=tokens, outputs=(output_name(recipe.output, sessions[0].outputs),)
+        tokens=tokens,
+        outputs=(output_name(recipe.output, sessions[0].outputs),),
+        normalize=recipe.normalize,
     )
     embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
     return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)

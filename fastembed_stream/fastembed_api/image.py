@@ -2,16 +2,102 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar, Literal
 
+from fastembed_stream.errors import ImageError
 from fastembed_stream.fastembed_api.drop_in import DropIn
-from fastembed_stream.recipes import IMAGE
+from fastembed_stream.fastembed_api.names import ModelSource
+from fastembed_stream.recipes import IMAGE, DenseImage
 from fastembed_stream.values import Floats, ImageInput
 
-__all__ = ["ImageEmbedding"]
+__all__ = ["ImageEmbedding", "images_of", "placed"]
 
 
 class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
-    """Dense vectors for images."""
+    """
+    Dense vectors for images.
+
+    Beyond fastembed's arguments the constructor takes `upright` and `max_pixels`, the fields of
+    `DenseImage`.
+    """
 
     _kind: ClassVar = IMAGE
+
+    def embed(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        batch_size: int = 16,
+        parallel: int | None = None,
+    ) -> Iterator[Floats]:
+        """
+        Give one vector for each image, in order, as they are ready.
+
+        images      one image, or any iterable of them, read lazily: paths, bytes of files, base64
+                    text, images of Pillow
+        batch_size  images that are planned together
+        parallel    accepted; lanes use all cores anyway
+        yields      float32[dim]
+        raises      ImageError that names the first image that cannot be read, by its position in
+                    `images`; those of the batches before it are answered first
+        """
+        del parallel
+        return placed(self._documents(images_of(images), batch_size))
+
+    @classmethod
+    def add_custom_model(
+        cls,
+        model: str,
+        sources: ModelSource,
+        dim: int,
+        model_file: str = "onnx/model.onnx",
+        *,
+        pooling: Literal["none", "cls"] = "none",
+        normalization: bool = True,
+        output_name: str | None = None,
+        description: str = "",
+        license: str = "",  # noqa: A002  the name that TextEmbedding has for it
+        size_in_gb: float = 0.0,
+        additional_files: list[str] | None = None,
+    ) -> None:
+        """
+        Make an image model of your own known by name, for this process; fastembed has no such call.
+
+        pooling      'none' where the graph pools by itself, 'cls' for the first patch
+        output_name  which output of the graph holds the vectors; the first unless told
+        raises       SettingError if the name is taken
+        """
+        cls._add(
+            model,
+            DenseImage(pooling=pooling, normalize=normalization, output=output_name or 0),
+            sources,
+            dim=dim,
+            model_file=model_file,
+            description=description,
+            license=license,
+            size_in_gb=size_in_gb,
+            additional_files=additional_files,
+        )
+
+
+def images_of(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
+    """Take one image as a list of one."""
+    from PIL import Image
+
+    return [images] if isinstance(images, str | Path | bytes | Image.Image) else images
+
+
+def placed(answers: Iterator[Floats]) -> Iterator[Floats]:
+    """
+    Count the position of a broken image from the first image, not from the first of its batch.
+
+    All batches before the broken one are answered when it fails, and none of its own images.
+    """
+    n_answered = 0
+    try:
+        for answer in answers:
+            yield answer
+            n_answered += 1
+    except ImageError as error:
+        raise error.at(n_answered + (error.position or 0)) from error.__cause__

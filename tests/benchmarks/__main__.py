@@ -7,11 +7,31 @@ import sys
 
 from rich.console import Console
 
-from tests.benchmarks import dense, flow, memory, plumbing
+from tests.benchmarks import (
+    dense,
+    flow,
+    images,
+    importing,
+    late,
+    memory,
+    muvera,
+    plumbing,
+    rerank,
+    sparse,
+)
 
 BENCHMARKS = {
     "dense": dense.run,
+    "splade": sparse.splade,
+    "bm25": sparse.bm25,
+    "late": late.run,
+    "rerank": rerank.run,
+    "images": images.run,
+    "muvera": muvera.run,
+    "import": importing.run,
     "dense-memory": memory.dense,
+    "splade-memory": memory.splade,
+    "soak": memory.soak,
     "flow": flow.run,
     "flow-memory": memory.flow,
     "plumbing": plumbing.run,

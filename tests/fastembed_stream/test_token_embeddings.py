@@ -33,6 +33,17 @@ def test_a_text_has_a_vector_for_each_token_special_ones_too(tmp_path: Path, sid
     assert {vectors.dtype for vectors in answers} == {np.dtype(np.float32)}
 
 
+def test_vectors_leave_with_length_one_where_the_recipe_says_so(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    raw, unit = (
+        tokens_of(folder, TokenEmbeddings(normalize=normalize))(["a stream"])[0]
+        for normalize in (False, True)
+    )
+    length = np.linalg.norm(raw, axis=1, keepdims=True)
+    assert not np.allclose(length, 1)
+    np.testing.assert_allclose(unit, raw / length, atol=1e-6)
+
+
 def test_a_text_without_tokens_has_no_vectors(tmp_path: Path) -> None:
     empty, one = tokens_of(write(tmp_path, specials=False))(["", "a"])
     assert empty.shape == (0, DIM)

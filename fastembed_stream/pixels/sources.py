@@ -1,0 +1,236 @@
+"""
+An image from wherever it comes, as RGB: paths, bytes, base64 text, images that Pillow opened.
+
+Colours are fastembed's, which are those of Pillow's conversion: alpha is dropped, a palette looked
+up, CMYK converted without a profile, and of an animation the first frame counts. One thing is
+better: grayscale of 16 bits keeps its shades, where fastembed makes all above 255 white.
+"""
+
+from __future__ import annotations
+
+import binascii
+import errno
+import io
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastembed_stream.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fastembed_stream.pixels.steps import Size
+    from fastembed_stream.values import ImageInput
+
+__all__ = ["ImageReader", "path_of"]
+
+_BASE64_SIGNATURES = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
+"""How JPEG, PNG, GIF, WebP and TIFF files (of both byte orders) start in base64."""
+
+_BASE64_TEXT = re.compile(r"[A-Za-z0-9+/\s]{48,}={0,2}\s*")
+"""No file name is so long, without a dot, and starts with a signature."""
+
+_DATA_URL = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
+
+_FAULTS_OF_A_PATH = frozenset(
+    {
+        None,  # Pillow's own complaints about what stands in the file
+        errno.EACCES,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EPERM,
+    }
+)
+"""What is wrong with one file; any other number is an outage of disk, network or process."""
+
+_ORIENTATION = 0x0112
+_LYING = range(5, 9)
+"""EXIF orientations that swap width and height."""
+
+_BYTE = 255
+
+_LONGEST_PATH = 4096
+
+_HINT = "Text that holds an image itself starts with 'data:'."
+
+_LOADING = tuple(threading.Lock() for _ in range(64))
+"""Two rows may be one image object, which Pillow decodes in place; others rarely share a lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReader:
+    """
+    Opens images that may be anything.
+
+    upright     whether to turn an image as its EXIF orientation says
+    max_pixels  most pixels of one image, checked before it is decoded and before it is resized
+    """
+
+    upright: bool
+    max_pixels: int
+
+    def size(self, image: ImageInput) -> Size:
+        """Read width and height from the header; raise ImageError as `rgb` does."""
+        with _blamed_on_the_image(), _opened(image) as opened:
+            self.check(opened.size)
+            width, height = opened.size
+            lies = self.upright and opened.getexif().get(_ORIENTATION) in _LYING
+            return (height, width) if lies else (width, height)
+
+    def rgb(self, image: ImageInput) -> Image.Image:
+        """
+        Decode an image.
+
+        returns  an image of mode RGB, 8 bits a channel; the one given if it is one already
+        raises   ImageError for what is not there, not an image, damaged or too large;
+                 MemoryError, and OSError where it is an outage
+        """
+        from PIL import ImageOps
+
+        with _blamed_on_the_image(), _opened(image) as opened:
+            self.check(opened.size)
+            with _LOADING[(id(opened) >> 4) % len(_LOADING)] if opened is image else nullcontext():
+                opened.load()
+            turned = ImageOps.exif_transpose(opened) if self.upright else opened
+            return _rgb(turned)
+
+    def check(self, size: Size) -> None:
+        """Raise ImageError for a size that nobody should make room for."""
+        width, height = size
+        if width < 1 or height < 1:
+            reason = f"it is {width} x {height} pixels; expected at least 1 x 1."
+            raise ImageError(reason)
+        if width * height > self.max_pixels:
+            reason = (
+                f"it has, or is to be resized to, {width} x {height} pixels; at most "
+                f"{self.max_pixels:,} are read. Make it smaller, or raise max_pixels."
+            )
+            raise ImageError(reason)
+
+
+def path_of(image: ImageInput) -> str | None:
+    """Tell the path of an image that is given by its path; None for text too long to be one."""
+    if isinstance(image, Path):
+        return str(image)
+    if not isinstance(image, str) or len(image) > _LONGEST_PATH or _is_base64(image):
+        return None
+    return image
+
+
+@contextmanager
+def _opened(image: ImageInput) -> Iterator[Image.Image]:
+    """Open an image without decoding it; one that the caller opened stays open."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(image, Image.Image):
+        yield image
+        return
+    try:
+        opened = Image.open(_file(image))
+    except UnidentifiedImageError as error:
+        reason = f"{_beginning(image)}; expected an image file that Pillow knows, such as JPEG."
+        raise ImageError(reason) from error
+    with opened:
+        yield opened
+
+
+def _file(image: str | Path | bytes) -> Path | io.BytesIO:
+    """Give what Pillow opens."""
+    match image:
+        case Path():
+            return image
+        case str() if _is_base64(image):
+            return io.BytesIO(_unpacked(image))
+        case str() if "://" in image[:16]:
+            reason = "it is a URL, which is not fetched here. Fetch it, and hand in the bytes."
+            raise ImageError(reason)
+        case str():
+            return Path(image)
+        case bytes():
+            return io.BytesIO(image)
+    reason = (  # type: ignore[unreachable]  # callers without types
+        f"it is of type {type(image).__name__}; expected a path, bytes, base64 text or an image "
+        "of Pillow."
+    )
+    raise ImageError(reason)
+
+
+def _is_base64(text: str) -> bool:
+    if text[:5].lower() == "data:":
+        return True
+    return text.startswith(_BASE64_SIGNATURES) and _BASE64_TEXT.fullmatch(text) is not None
+
+
+def _unpacked(text: str) -> bytes:
+    url = _DATA_URL.match(text)
+    if url is None and text[:5].lower() == "data:":
+        reason = f"the data URL starts with {text[:40]!r}; expected 'data:image/...;base64,'."
+        raise ImageError(reason)
+    packed = "".join(text[url.end() if url else 0 :].split()).rstrip("=")
+    try:
+        return binascii.a2b_base64(packed + "=" * (-len(packed) % 4))
+    except ValueError as error:
+        reason = f"its text is not base64: {error}. Encode the whole file."
+        raise ImageError(reason) from error
+
+
+def _beginning(image: str | Path | bytes) -> str:
+    """Tell what is there instead of an image."""
+    source = _file(image)
+    with source.open("rb") if isinstance(source, Path) else source as file:
+        start = file.read(8)
+    return f"it starts with the bytes {start!r}" if start else "it is empty (0 bytes)"
+
+
+@contextmanager
+def _blamed_on_the_image() -> Iterator[None]:
+    """Turn whatever Pillow and its plugins raise into ImageError, but for outages."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_A_PATH:
+            raise
+        raise ImageError(_complaint(error)) from error
+    except Exception as error:
+        raise ImageError(_complaint(error)) from error
+
+
+def _complaint(error: Exception) -> str:
+    from PIL import Image
+
+    match error:
+        case FileNotFoundError():
+            return f"there is no such file. {_HINT}"
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
+            return (
+                f"{error} Make it smaller, or raise max_pixels and Pillow's Image.MAX_IMAGE_PIXELS."
+            )
+        case OSError() if error.errno is not None:
+            hint = f" {_HINT}" if error.errno == errno.ENAMETOOLONG else ""
+            return f"the file cannot be opened: {error.strerror}.{hint}"
+        case _:
+            told = f"{type(error).__name__}: {error}".rstrip(".")
+            return f"Pillow cannot read it ({told}). Expected a whole file; send it again."
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        shades = np.asarray(image)
+        if shades.max(initial=0) > _BYTE:
+            return Image.fromarray((shades >> 8).clip(0, _BYTE).astype(np.uint8)).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
