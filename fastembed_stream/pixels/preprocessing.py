@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.pixels.cropping import fused
 from fastembed_stream.pixels.sources import ImageReader
 from fastembed_stream.pixels.steps import CenterCrop, Fill, LongestEdge, Resize, ShortestEdge, Step
 from fastembed_stream.pixels.tiles import Tiling
@@ -112,8 +113,8 @@ class Preprocessing:
     def _stepped(self, image: ImageInput) -> Image.Image:
         rgb = self.reader.rgb(image)
         self._checked(rgb.size)
-        for step in self.steps:
-            rgb = step(rgb)
+        for change in fused(self.steps):
+            rgb = change(rgb)
         return rgb
 
     def _checked(self, size: Size) -> Size:
