@@ -15,7 +15,7 @@ from bytewax.dataflow import Stream, operator
 from fastembed_stream.errors import SettingError
 from operators.decoding import RESERVED
 from operators.metrics import FAILURES
-from operators.records import Batch, Batches, Failure, Failures, Message, Record, Vector
+from operators.records import Batch, Batches, Failure, Failures, Message, Part, Record, Vector
 
 __all__ = ["Identity", "Point", "PointSplit", "Points", "point_of", "to_points"]
 
@@ -58,13 +58,17 @@ class Point:
     What is stored for one record.
 
     id          UUID text, or the record's own unsigned 64-bit integer
-    vectors     float32[dim] by name
+    document    id of the whole document, as text; the same for all its parts
+    part        which part of that document it is; None where documents are not split
+    vectors     by name: float32[dim], float32[n_tokens, dim], or a sparse one
     payload     the record's payload, with version and fingerprints under `_stream`
     size_bytes  at most so many bytes of payload as JSON
     origin      the message it came from
     """
 
     id: str | int
+    document: str
+    part: Part | None = None
     vectors: Mapping[str, Vector]
     payload: Mapping[str, object]
     size_bytes: int
@@ -104,18 +108,26 @@ def point_of(record: Record, identity: Identity, namespace: uuid.UUID) -> Point:
     """
     Turn one record into a point.
 
+    A document's first part has the id of the whole, so that documents which were stored whole and
+    are split from now on leave no whole one behind; each other part has an id of its own.
+
     raises  ValueError where the payload is not JSON
     """
+    whole = _point_id(record, identity, namespace)
+    document = str(whole)
     stamp: dict[str, object] = {
         "source": record.origin.source,
         "offset": record.origin.offset,
         "timestamp_ms": record.origin.timestamp_ms,
         "content": {name: _digest(value) for name, value in record.fields.items()},
         "model": dict(record.models),
+        **_place(document, record.part),
     }
     payload = {**record.payload, RESERVED: stamp}
     return Point(
-        id=_point_id(record, identity, namespace),
+        id=_part_id(whole, record.part, namespace),
+        document=document,
+        part=record.part,
         vectors=record.vectors,
         payload=payload,
         size_bytes=len(json.dumps(payload, allow_nan=False)),
@@ -163,6 +175,25 @@ def _point_id(record: Record, identity: Identity, namespace: uuid.UUID) -> str |
     kind = "integer\x1f" if isinstance(key, int) else ""
     # A topic has no unit separator in its name, so no two pairs give one text.
     return str(uuid.uuid5(namespace, f"{source}\x1f{kind}{key}"))
+
+
+def _part_id(whole: str | int, part: Part | None, namespace: uuid.UUID) -> str | int:
+    if part is None or part.number == 0:
+        return whole
+    # A name space for each document: no key, whatever it holds, gives the id of another's part.
+    return str(uuid.uuid5(uuid.uuid5(namespace, str(whole)), str(part.number)))
+
+
+def _place(document: str, part: Part | None) -> dict[str, object]:
+    if part is None:
+        return {}
+    return {
+        "document": document,
+        "chunk": part.number,
+        "chunks": part.count,
+        "start": part.start,
+        "end": part.end,
+    }
 
 
 def _digest(value: str | bytes) -> str:

@@ -28,8 +28,9 @@ class VectorSpace:
     distance      how two are compared; sparse ones always by the dot product
     needs_idf     whether the server weighs a sparse vector's dimensions by how rare they are
     indexed       False leaves out the HNSW graph, for vectors that only rescore
-    quantization  whether the server keeps a smaller copy to search in
-    on_disk       whether the server keeps it on disk
+    quantization  whether the server keeps a smaller copy to search in: 'scalar' has 8 bits for each
+                  number, 'binary' has 1; it stays in memory
+    on_disk       whether the server keeps it on disk; of a sparse one, its index
     """
 
     model: str
@@ -43,6 +44,15 @@ class VectorSpace:
     on_disk: bool = False
 
     def __post_init__(self) -> None:
-        if (self.dim == 0) != (self.shape == "sparse"):
+        if self.dim < 0 or (self.dim == 0) != (self.shape == "sparse"):
             msg = f"A {self.shape} vector of {self.model} cannot have {self.dim} dimensions."
+            raise SettingError(msg)
+        if self.needs_idf and self.shape != "sparse":
+            msg = f"Only sparse vectors are weighed by idf; those of {self.model} are {self.shape}."
+            raise SettingError(msg)
+        if self.quantization != "none" and self.shape == "sparse":
+            msg = (
+                f"quantization={self.quantization!r}: the server cannot quantize sparse vectors, "
+                f"as those of {self.model} are; leave it out."
+            )
             raise SettingError(msg)

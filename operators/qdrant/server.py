@@ -46,6 +46,11 @@ class Server:
         """Tell whether the engine runs in this process."""
         return self.url is None
 
+    @property
+    def whole_timeout_s(self) -> int:
+        """Give the time limit of one request as the client takes it: at least a second."""
+        return max(int(self.timeout_s), 1)
+
     def client(self) -> QdrantClient:
         """
         Give this process' one client for the server.
@@ -74,7 +79,7 @@ class Server:
             api_key=self.api_key,
             prefer_grpc=self.grpc,
             grpc_port=self.grpc_port,
-            timeout=max(int(self.timeout_s), 1),
+            timeout=self.whole_timeout_s,
             check_compatibility=False,
         )
 

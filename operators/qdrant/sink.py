@@ -9,60 +9,38 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import islice
+from typing import TypeAlias, TypeVar
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from qdrant_client import models
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
-from fastembed_stream.values import SparseEmbedding
-from operators.decoding import RESERVED
 from operators.metrics import FAILURES, POINTS_WRITTEN, RETRIES
 from operators.outages import BrokenFlowError
-from operators.points import Point, Points
+from operators.points import Points
 from operators.qdrant.collection import Collection, check, prepare
 from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
+from operators.qdrant.parts import Version, settle, versions_of
+from operators.qdrant.requests import AS_JSON, AS_PROTOBUF, Writing, fence, requests_of
 from operators.qdrant.server import ENGINE_LOCK, Server
-from operators.records import Failure, Failures, Vector
+from operators.qdrant.wire import upsert
+from operators.records import Failure, Failures
 from operators.shards import shard_of, shard_parts
 from operators.shutdown import STOP
 
-__all__ = ["QdrantSink", "Writing", "fence", "requests_of"]
+__all__ = ["QdrantSink"]
 
 _LOG = logging.getLogger(__name__)
 
-_BYTES_PER_NUMBER = 22
-"""A float32 as JSON text, at most."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Writing:
-    """
-    How points are sent.
-
-    max_points  of one request; Qdrant advises 64 to 256
-    max_bytes   of one request, under the server's limit of 32 MB
-    in_flight   requests at a time of this process
-    """
-
-    max_points: int = 128
-    max_bytes: int = 16 << 20
-    in_flight: int = 4
-
-    def __post_init__(self) -> None:
-        for name in ("max_points", "max_bytes", "in_flight"):
-            if getattr(self, name) < 1:
-                msg = f"Writing({name}={getattr(self, name)}): expected at least 1."
-                raise SettingError(msg)
-
-
+T = TypeVar("T")
 FailureSink: TypeAlias = FixedPartitionedSink[Failures, None]
 
 
@@ -78,13 +56,21 @@ class QdrantSink(FixedPartitionedSink[Points, str]):
     run: ids are the same, and an older version never replaces a newer one. Its state in the
     recovery store is the collection's identity: a flow does not go on half-way in another
     collection, which would stay without what was read before.
+
+    Of a document that comes in parts, those of one version alone are there when an epoch commits:
+    after all its writes are acknowledged, parts of other versions are deleted, also where an
+    older version was replayed last. Its parts may come in several batches, and of a version that
+    is refused as a whole nothing is deleted. A part comes back from the dead only where a request
+    that was given up (a time-out, a crash) reaches the server after all, later than its repetition
+    and than that deletion; it then stays until the document is written again. Until the commit,
+    and where documents are not split any more, old parts can be found.
     """
 
     def __init__(
         self,
         server: Server,
         collection: Collection,
-        writing: Writing = Writing(),
+        writing: Writing = Writing(),  # noqa: B008  frozen
         *,
         refused: FailureSink | None = None,
     ) -> None:
@@ -152,12 +138,13 @@ class _Partition(StatefulSinkPartition[Points, str]):
         self._step_id = step_id
         self._writing = writing
         self._refused = refused
-        self._sent: set[Future[Failures]] = set()
+        self._sent: set[Future[_Answer]] = set()
+        self._taken: dict[str, Version] = {}
 
     @override
     def write_batch(self, values: list[Points]) -> None:
         for points in values:
-            for request in requests_of(points, self._writing):
+            for request in self._store.requests(points):
                 if len(self._sent) >= self._writing.in_flight:
                     self._collect(wait(self._sent, return_when=FIRST_COMPLETED).done)
                 self._sent.add(self._store.send(request))
@@ -165,6 +152,7 @@ class _Partition(StatefulSinkPartition[Points, str]):
     @override
     def snapshot(self) -> str:
         self._collect(wait(self._sent).done)
+        self._settle()
         if self._refused is not None:
             self._refused.snapshot()
         return self._store.identity()
@@ -174,19 +162,42 @@ class _Partition(StatefulSinkPartition[Points, str]):
         if self._refused is not None:
             self._refused.close()
 
-    def _collect(self, done: set[Future[Failures]]) -> None:
+    def _settle(self) -> None:
+        """Delete stale parts: only now is no write of their documents under way any more."""
+        settling = self._store.settle(self._taken)
+        for future in wait(settling).done:
+            self._result(future)
+        self._taken.clear()
+
+    def _collect(self, done: set[Future[_Answer]]) -> None:
         for future in done:
             self._sent.discard(future)
-            try:
-                failures = future.result()
-            except Exception as error:
-                msg = f"Step {self._step_id}: {error}"
-                raise BrokenFlowError(msg) from error
+            answer = self._result(future)
+            self._taken.update(versions_of(answer.taken))
+            failures = answer.failures
             if failures and self._refused is None:
                 msg = f"Step {self._step_id}: Qdrant refused a point: {failures[0].reason}"
                 raise BrokenFlowError(msg)
             if failures and self._refused is not None:
                 self._refused.write_batch([failures])
+
+    def _result(self, future: Future[T]) -> T:
+        try:
+            return future.result()
+        except Exception as error:
+            msg = f"Step {self._step_id}: {error}"
+            raise BrokenFlowError(msg) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What the server took of a request, and what it will never take."""
+
+    taken: Points = ()
+    failures: Failures = ()
+
+    def __add__(self, other: _Answer) -> _Answer:
+        return _Answer(taken=self.taken + other.taken, failures=self.failures + other.failures)
 
 
 class _Store:
@@ -198,6 +209,7 @@ class _Store:
         self._server = server
         self._client = server.client()
         self._collection = collection
+        self._writing = writing
         self._threads = Threads(writing.in_flight, "qdrant")
         self._retrying = Retrying(
             retry=retry_if_exception(is_transient),
@@ -220,17 +232,37 @@ class _Store:
                 self._identity = self._retrying(self._checked)
             return self._identity
 
-    def send(self, points: Points) -> Future[Failures]:
-        """Write points in the background; the result is what the server will never take."""
+    def requests(self, points: Points) -> Iterator[Points]:
+        """Cut points into requests for the door that they go through."""
+        weight = AS_PROTOBUF if self._server.grpc else AS_JSON
+        return requests_of(points, self._writing, bytes_per_number=weight)
+
+    def send(self, points: Points) -> Future[_Answer]:
+        """Write points in the background; the result says what the server took."""
         return self._threads.submit(self._answered, points)
 
-    def _answered(self, points: Points) -> Failures:
-        failures = self._written(points)
-        if len(failures) == len(points):
+    def settle(self, documents: Mapping[str, Version]) -> list[Future[None]]:
+        """Delete stale parts of documents in the background."""
+        rest = iter(documents.items())
+        settling = []
+        while some := dict(islice(rest, self._writing.max_points)):
+            settling.append(self._threads.submit(self._settled, some))
+        return settling
+
+    def _settled(self, documents: Mapping[str, Version]) -> None:
+        self._retrying(self._settle, documents)
+
+    def _settle(self, documents: Mapping[str, Version]) -> None:
+        with self._turn():
+            settle(self._client, self._collection.name, documents)
+
+    def _answered(self, points: Points) -> _Answer:
+        answer = self._written(points)
+        if not answer.taken:
             # No point is right: before all are given up, is it they, or is it the collection?
             self._ensure_same()
-        FAILURES.labels("qdrant").inc(len(failures))
-        return failures
+        FAILURES.labels("qdrant").inc(len(answer.failures))
+        return answer
 
     def _checked(self) -> str:
         try:
@@ -250,7 +282,7 @@ class _Store:
     def _turn(self) -> AbstractContextManager[object]:
         return ENGINE_LOCK if self._server.local else nullcontext()
 
-    def _written(self, points: Points) -> Failures:
+    def _written(self, points: Points) -> _Answer:
         try:
             self._retrying(self._upsert, points)
         except Exception as error:
@@ -258,7 +290,7 @@ class _Store:
                 half = len(points) // 2
                 return self._written(points[:half]) + self._written(points[half:])
             if is_refusal(error) or is_too_large(error):
-                return (Failure.of(points[0].origin, "qdrant", error),)
+                return _Answer(failures=(Failure.of(points[0].origin, "qdrant", error),))
             if is_transient(error):
                 msg = (
                     f"Qdrant has not taken {len(points)} points ({error}), and the time to drain "
@@ -267,75 +299,11 @@ class _Store:
                 raise BrokenFlowError(msg) from error
             raise
         POINTS_WRITTEN.inc(len(points))
-        return ()
+        return _Answer(taken=points)
 
     def _upsert(self, points: Points) -> None:
-        structs = [
-            models.PointStruct(id=point.id, vector=_vectors(point), payload=dict(point.payload))
-            for point in points
-        ]
         with self._turn():
-            self._client.upsert(
-                self._collection.name, structs, update_filter=fence(points), wait=True
-            )
-
-
-def fence(points: Points) -> models.Filter:
-    """
-    Match the stored points that may be replaced: all but those of a newer version.
-
-    Versions compare only within one Kafka partition, since offsets mean nothing between two.
-    """
-    return models.Filter(
-        must_not=[
-            models.Filter(
-                must=[
-                    models.HasIdCondition(has_id=[point.id]),
-                    models.FieldCondition(
-                        key=f"{RESERVED}.source",
-                        match=models.MatchValue(value=point.origin.source),
-                    ),
-                    models.FieldCondition(
-                        key=f"{RESERVED}.offset", range=models.Range(gt=point.origin.offset)
-                    ),
-                ]
-            )
-            for point in points
-        ]
-    )
-
-
-def requests_of(points: Points, writing: Writing) -> Iterator[Points]:
-    """Cut points into requests by count and bytes; of several with one id the last stays."""
-    latest = {point.id: point for point in points}
-    request: list[Point] = []
-    size = 0
-    for point in latest.values():
-        n_numbers = sum(map(_size, point.vectors.values()))
-        weight = point.size_bytes + _BYTES_PER_NUMBER * n_numbers
-        if request and (len(request) >= writing.max_points or size + weight > writing.max_bytes):
-            yield tuple(request)
-            request, size = [], 0
-        request.append(point)
-        size += weight
-    if request:
-        yield tuple(request)
-
-
-def _vectors(point: Point) -> dict[str, list[float] | list[list[float]] | models.SparseVector]:
-    return {name: _plain(vector) for name, vector in point.vectors.items()}
-
-
-def _plain(vector: Vector) -> list[float] | list[list[float]] | models.SparseVector:
-    if isinstance(vector, SparseEmbedding):
-        return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
-    plain: list[float] | list[list[float]] = vector.tolist()
-    return plain
-
-
-def _size(vector: Vector) -> int:
-    """Count the numbers that travel; an index weighs as much as a value."""
-    return 2 * vector.values.size if isinstance(vector, SparseEmbedding) else vector.size
+            upsert(self._server, self._collection.name, points, fence(points))
 
 
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=30)

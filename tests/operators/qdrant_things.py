@@ -11,10 +11,12 @@ import numpy as np
 from bytewax.dataflow import Dataflow
 from qdrant_client import models
 
+from fastembed_stream import SparseEmbedding
 from operators import (
     Collection,
     DeadLetterFile,
     Identity,
+    Part,
     Point,
     Points,
     QdrantSink,
@@ -23,11 +25,17 @@ from operators import (
     Writing,
 )
 from operators.points import point_of
+from operators.records import Vector
 from tests.operators.things import Lists, message, record
 from tests.servers import RunningQdrant
 
 DIM = 4
 SPACE = VectorSpace(dim=DIM, model="m", fingerprint="f1", distance="dot")
+SPARSE = VectorSpace(shape="sparse", model="s", fingerprint="f2", needs_idf=True)
+LATE = VectorSpace(
+    shape="multi", dim=DIM, model="c", fingerprint="f3", distance="dot", indexed=False
+)
+HYBRID = {"dense": SPACE, "words": SPARSE, "late": LATE}
 SOURCE = Identity(collection="tests", source="tests")
 
 
@@ -53,6 +61,37 @@ def point(
     vector = np.arange(offset, offset + dim).astype(np.float32)
     whole = type(one)(key=key, fields=one.fields, payload={"text": text}, origin=origin)
     return point_of(whole.with_vector("dense", vector, model="f1"), SOURCE, SOURCE.namespace)
+
+
+def point_with(
+    key: int | str, offset: int = 0, *, part: Part | None = None, source: str = "t", **told: Vector
+) -> Point:
+    """Make a point with the vectors that are told, by name."""
+    one = record(0)
+    origin = message(offset=offset, topic=source)
+    whole = type(one)(
+        key=key, fields={}, payload={}, origin=origin, vectors=told, models={}, part=part
+    )
+    return point_of(whole, SOURCE, SOURCE.namespace)
+
+
+def parts(key: int | str, offset: int, count: int, *, source: str = "t", dim: int = DIM) -> Points:
+    """Make all parts of one version of a document; their vectors tell version and part."""
+    return tuple(
+        point_with(
+            key,
+            offset,
+            part=Part(number=number, count=count, start=9 * number, end=9 * number + 9),
+            source=source,
+            dense=np.full(dim, 100 * offset + number + 1, np.float32),
+        )
+        for number in range(count)
+    )
+
+
+def words(**weights: float) -> SparseEmbedding:
+    """Make a sparse vector; `w7=0.5` is 0.5 at 7."""
+    return SparseEmbedding.from_dict({int(name[1:]): weight for name, weight in weights.items()})
 
 
 def points(keys: Iterable[int], **told: Any) -> Points:
@@ -96,3 +135,12 @@ def offsets(server: Server, where: Collection) -> dict[Any, int]:
     return {
         key: (one.payload or {})["_stream"]["offset"] for key, one in stored(server, where).items()
     }
+
+
+def stored_parts(server: Server, where: Collection) -> dict[str, list[tuple[int, int]]]:
+    """Give (version, part) of all that is stored of each document, in order."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for one in stored(server, where).values():
+        stamp = (one.payload or {})["_stream"]
+        found.setdefault(stamp["document"], []).append((stamp["offset"], stamp["chunk"]))
+    return {document: sorted(some) for document, some in found.items()}

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastembed_stream import SettingError
-from operators import Batch, Failures, Identity, Point, Points, Record, to_points
+from operators import Batch, Failures, Identity, Part, Point, Points, Record, to_points
 from operators.points import point_of
 from tests.operators.things import (
     EntryPoint,
@@ -103,6 +103,49 @@ def test_no_two_keys_of_any_topics_share_an_id_but_one_integer(
     for point_id, places_of_id in ids.items():
         # An integer stays itself whatever its topic.
         assert len(places_of_id) == 1 or {key for _, key in places_of_id} == {point_id}
+
+
+def part(number: int, count: int = 9) -> Part:
+    return Part(number=number, count=count, start=10 * number, end=10 * number + 10)
+
+
+def test_a_documents_first_part_has_the_id_of_the_whole_and_each_other_one_of_its_own() -> None:
+    whole = keyed("a")
+    ids = [made(replace(whole, part=part(number))).id for number in range(9)]
+    assert ids[0] == made(whole).id
+    assert len(set(ids)) == 9
+    assert ids == [made(replace(whole, part=part(number, count=20))).id for number in range(9)]
+
+
+@given(
+    st.sets(st.tuples(KEYS | st.sampled_from(["5", "5\x1f1", 5]), st.integers(0, 12)), max_size=8)
+)
+def test_no_two_parts_of_any_documents_share_an_id(places: set[tuple[str | int, int]]) -> None:
+    ids = {made(replace(keyed(key), part=part(number))).id for key, number in places}
+    assert len(ids) == len(places)
+
+
+@given(KEYS, KEYS, st.integers(1, 9))
+def test_no_part_but_the_first_has_the_id_of_a_whole_document(
+    one: str | int, other: str | int, number: int
+) -> None:
+    assert made(replace(keyed(one), part=part(number))).id != made(keyed(other)).id
+
+
+@pytest.mark.parametrize("key", ["a", 5])
+def test_a_part_says_which_part_of_which_document_it_is(key: str | int) -> None:
+    point = made(replace(keyed(key), part=Part(number=2, count=4, start=20, end=31)))
+    stamp = point.payload["_stream"]
+    assert isinstance(stamp, dict)
+    told = {name: stamp[name] for name in ("document", "chunk", "chunks", "start", "end")}
+    assert told == {
+        "document": str(made(keyed(key)).id),
+        "chunk": 2,
+        "chunks": 4,
+        "start": 20,
+        "end": 31,
+    }
+    assert point.document == told["document"]
 
 
 def test_a_payload_carries_the_version_and_what_the_point_was_made_of() -> None:

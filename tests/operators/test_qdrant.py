@@ -32,7 +32,7 @@ from operators.decoding import parse
 from operators.points import point_of
 from operators.qdrant import prepare
 from operators.qdrant.collection import check
-from operators.qdrant.sink import requests_of
+from operators.qdrant.requests import requests_of
 from operators.spaces import Distance
 from tests.operators.qdrant_things import (
     SOURCE,
@@ -125,6 +125,8 @@ def test_the_fence_has_payload_indexes_on_a_server(rest: Server) -> None:
     assert {name: one.data_type.value for name, one in indexes.items()} == {
         "_stream.source": "keyword",
         "_stream.offset": "integer",
+        "_stream.document": "keyword",
+        "_stream.chunk": "integer",
     }
 
 
@@ -208,12 +210,13 @@ def test_payload_indexes_that_are_missing_are_made_at_each_start(
     rest: Server, remote: Server
 ) -> None:
     where = collection()
-    for lost in ("_stream.source", "_stream.offset"):
+    ours = {"_stream.source", "_stream.offset", "_stream.document", "_stream.chunk"}
+    for lost in ours:
         prepare(remote, where)
         rest.client().delete_payload_index(where.name, lost)
     prepare(remote, where)
     indexes = remote.client().get_collection(where.name).payload_schema
-    assert set(indexes) == {"_stream.source", "_stream.offset"}
+    assert set(indexes) == ours
 
 
 def test_a_collection_made_again_has_another_identity(store_at: Server) -> None:

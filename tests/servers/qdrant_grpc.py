@@ -180,6 +180,15 @@ def from_query(found: models.QueryResponse) -> q.QueryResponse:
     return q.QueryResponse(result=[RestToGrpc.convert_scored_point(p) for p in found.points])
 
 
+def to_query_batch(m: q.QueryBatchPoints) -> models.QueryRequestBatch:
+    return models.QueryRequestBatch(searches=[QUERY(one) for one in m.query_points])
+
+
+def from_query_batch(answers: list[models.QueryResponse]) -> q.QueryBatchResponse:
+    found = [[RestToGrpc.convert_scored_point(p) for p in one.points] for one in answers]
+    return q.QueryBatchResponse(result=[q.BatchResult(result=points) for points in found])
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One method of a service."""
@@ -224,6 +233,7 @@ CALLS = (
     Call(P, "Count", q.CountPoints, "count", count_of, from_count),
     Call(P, "Scroll", q.ScrollPoints, "scroll", to_scroll, from_scroll),
     Call(P, "Query", q.QueryPoints, "query", QUERY, from_query),
+    Call(P, "QueryBatch", q.QueryBatchPoints, "query_batch", to_query_batch, from_query_batch),
 )
 
 
