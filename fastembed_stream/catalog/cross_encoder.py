@@ -48,6 +48,7 @@ MODELS: tuple[Model, ...] = (
         recipe=CrossEncoder(),
         license="apache-2.0",
         size_gb=0.57,
+        batch_invariant=False,
     ),
     Model(
         name="jinaai/jina-reranker-v1-tiny-en",

@@ -70,6 +70,7 @@ MODELS: tuple[Model, ...] = (
         recipe=DenseImage(pooling="cls"),
         license="apache-2.0",
         size_gb=0.1,
+        batch_invariant=False,
     ),
     Model(
         name="google/siglip2-base-patch16-224",

@@ -278,6 +278,7 @@ def _description(model: Model) -> dict[str, Any]:
         "size_in_GB": model.size_gb,
         "additional_files": list(model.other_files),
         "recipe": asdict(model.recipe),
+        "batch_invariant": model.batch_invariant,
     }
     recipe = model.recipe
     if model.dim:
