@@ -26,9 +26,11 @@ def flow() -> Dataflow:
 
 def build(settings: HybridSettings) -> Dataflow:
     """Connect the steps; models are opened here, so that a wrong one fails before any message."""
-    stages = settings.stages()
-    spaces = settings.spaces(stages)
-    for stage in stages:
+    embedding = settings.stages()
+    for stage in embedding:
         stage.open()
-    longest = max((stage.limit or 0 for stage in stages), default=0) or None
+    stages = (*settings.chunking(settings.text_field), *embedding)
+    limits = [stage.limit for stage in embedding if stage.limit is not None]
+    longest = None if settings.chunk_tokens else max(limits, default=None)
+    spaces = settings.spaces(embedding)
     return searchable("hybrid_to_qdrant", settings, stages, spaces, longest=longest)

@@ -8,8 +8,19 @@ from functools import partial
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from flows.settings.store import SearchableSettings
-from operators import Stage, VectorSpace, decode, run_stages, to_points, window
+from flows.settings.hybrid import HybridSettings
+from flows.settings.images import ImageSettings
+from flows.settings.text import TextSettings
+from operators import (
+    JsonLinesSink,
+    Stage,
+    VectorSpace,
+    decode,
+    described,
+    run_stages,
+    to_points,
+    window,
+)
 from operators.window import estimated_tokens
 
 __all__ = ["searchable"]
@@ -17,7 +28,7 @@ __all__ = ["searchable"]
 
 def searchable(
     name: str,
-    settings: SearchableSettings,
+    settings: TextSettings | HybridSettings | ImageSettings,
     stages: Sequence[Stage],
     spaces: Mapping[str, VectorSpace],
     *,
@@ -27,9 +38,9 @@ def searchable(
     Connect the steps.
 
     name     of the flow, in the recovery store
-    stages   what embeds, in the order in which a batch meets it
+    stages   what splits, fetches and embeds, in the order in which a batch meets it
     spaces   the vectors that they write, by name
-    longest  most tokens that a model reads of one text, for the weight of a window
+    longest  most tokens that are read of one text, for the weight of a window
     """
     dead_letters = settings.dead_letters
 
@@ -39,9 +50,13 @@ def searchable(
     weigh = partial(estimated_tokens, most=longest)
     windows = window("window", records.oks, limits=settings.window, weigh=weigh)
     embedded = run_stages("embed", windows, stages=stages, limits=settings.stage_limits)
-    points = to_points("points", embedded.oks, identity=settings.identity)
-    op.output("qdrant", points.oks, settings.sink(spaces, dead_letters))
+    failed = [records.errs, embedded.errs]
+    if settings.output_file is not None:
+        op.output("file", embedded.oks, JsonLinesSink(settings.output_file, described))
+    else:
+        points = to_points("points", embedded.oks, identity=settings.identity)
+        op.output("qdrant", points.oks, settings.sink(spaces, dead_letters))
+        failed.append(points.errs)
 
-    failures = op.merge("failures", records.errs, embedded.errs, points.errs)
-    op.output("dead_letters", failures, dead_letters)
+    op.output("dead_letters", op.merge("failures", *failed), dead_letters)
     return flow

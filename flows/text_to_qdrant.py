@@ -14,6 +14,7 @@ from bytewax.dataflow import Dataflow
 from flows.searchable import searchable
 from flows.settings import TextSettings
 from flows.starting import started
+from operators import Stage
 
 __all__ = ["build", "flow"]
 
@@ -27,5 +28,7 @@ def build(settings: TextSettings) -> Dataflow:
     """Connect the steps; the model is opened here, so that a wrong one fails before any message."""
     stage = settings.stage
     stage.open()
+    stages: tuple[Stage, ...] = (*settings.chunking(settings.text_field), stage)
+    longest = None if settings.chunk_tokens else stage.limit
     spaces = settings.spaces(stage)
-    return searchable("text_to_qdrant", settings, (stage,), spaces, longest=stage.limit)
+    return searchable("text_to_qdrant", settings, stages, spaces, longest=longest)

@@ -6,7 +6,16 @@ of a flow's is a typing error, and is refused before the first message is read.
 """
 
 from flows.settings.hybrid import HybridSettings
+from flows.settings.images import ImageSettings
 from flows.settings.process import PREFIX, Process
+from flows.settings.queries import QuerySettings
 from flows.settings.text import TextSettings
 
-__all__ = ["PREFIX", "HybridSettings", "Process", "TextSettings"]
+__all__ = [
+    "PREFIX",
+    "HybridSettings",
+    "ImageSettings",
+    "Process",
+    "QuerySettings",
+    "TextSettings",
+]

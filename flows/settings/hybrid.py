@@ -4,121 +4,42 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
-from typing_extensions import Self
+from pydantic import Field
+from typing_extensions import override
 
-from flows.settings.engine import Engine
-from flows.settings.process import PREFIX
-from flows.settings.store import SearchableSettings
-from operators import DenseStage, LateStage, MuveraStage, SparseStage, VectorSpace
+from flows.settings.chunks import Chunks
+from flows.settings.incoming import Documents
+from flows.settings.models import Models, TextStage
+from flows.settings.store import DeadLetters, Store
+from operators import VectorSpace
 from operators.spaces import Quantization
 
-__all__ = ["HybridSettings", "HybridStage"]
-
-HybridStage: TypeAlias = DenseStage | SparseStage | LateStage | MuveraStage
-
-_NONE = "none"
+__all__ = ["HybridSettings"]
 
 
-def _or_none(value: object) -> object:
-    """Take the word for a part that is left out; an empty variable means the default."""
-    return None if value == _NONE else value
-
-
-Optional: TypeAlias = Annotated[str | None, BeforeValidator(_or_none)]
-
-
-class HybridSettings(SearchableSettings, Engine):
+class HybridSettings(Store, Models, Chunks, Documents, DeadLetters):
     """Several models over one field of text, in one window."""
 
-    dense_model: Optional = Field(
-        "BAAI/bge-small-en-v1.5", description=f"of the vector `dense`; {_NONE} leaves it out"
-    )
-    dense_folder: Path | None = Field(None, description="take its files from here")
-    sparse_model: Optional = Field(
-        "Qdrant/bm25", description=f"of the vector `sparse`; {_NONE} leaves it out"
-    )
-    sparse_folder: Path | None = Field(None, description="take its files from here")
-    late_model: Optional = Field(
-        "answerdotai/answerai-colbert-small-v1",
-        description=f"of the multivector `late`; {_NONE} leaves it out",
-    )
-    late_folder: Path | None = Field(None, description="take its files from here")
-    muvera: bool = Field(
-        default=True, description="write the vector `muvera`, which finds what `late` rescores"
-    )
-    store_late: bool = Field(
-        default=True, description="store the multivectors too, to rescore by; they are large"
-    )
     quantization: Quantization = Field(
         "none", description="a smaller copy of `dense` and `muvera` to search in"
     )
     on_disk: bool = Field(default=False, description="keep vectors on the server's disk")
 
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if self.dense_model is self.sparse_model is self.late_model is None:
-            names = ", ".join(f"{PREFIX}{part}_MODEL" for part in ("DENSE", "SPARSE", "LATE"))
-            msg = f"{names} are all {_NONE}; at least one has to write a vector"
-            raise ValueError(msg)
-        if not (self.store_late or self.muvera or self.late_model is None):
-            msg = f"{PREFIX}STORE_LATE and {PREFIX}MUVERA are both off: {self.late_model} is idle"
-            raise ValueError(msg)
-        return self
+    @property
+    @override
+    def chunk_model(self) -> str | None:
+        return self.dense_model or self.late_model
 
-    def stages(self, *, as_query: bool = False) -> tuple[HybridStage, ...]:
-        """
-        Give what embeds, in the order in which a batch meets it.
+    @property
+    @override
+    def chunk_folder(self) -> Path | None:
+        return self.dense_folder if self.dense_model is not None else self.late_folder
 
-        as_query  whether questions are embedded rather than documents
-        """
-        stages: list[HybridStage] = []
-        if self.dense_model is not None:
-            dense = DenseStage(
-                model=self.dense_model,
-                folder=self.dense_folder,
-                fetching=self.fetching,
-                runtime=self.runtime,
-                as_query=as_query,
-            )
-            stages.append(dense)
-        if self.sparse_model is not None:
-            sparse = SparseStage(
-                model=self.sparse_model,
-                folder=self.sparse_folder,
-                fetching=self.fetching,
-                runtime=self.runtime,
-                as_query=as_query,
-            )
-            stages.append(sparse)
-        if self.late_model is not None:
-            late = LateStage(
-                model=self.late_model,
-                folder=self.late_folder,
-                fetching=self.fetching,
-                runtime=self.runtime,
-                as_query=as_query,
-            )
-            stages.append(late)
-            if self.muvera:
-                stages.append(MuveraStage(of=late, keep=self.store_late))
-        return tuple(stages)
-
-    def spaces(self, stages: tuple[HybridStage, ...]) -> dict[str, VectorSpace]:
-        """Tell what the collection has to hold; opens the models."""
-        spaces = {stage.vector: replace(stage.space(), on_disk=self.on_disk) for stage in stages}
-        if not self.store_late:
-            spaces.pop("late", None)
-        return {name: self._refined(space) for name, space in spaces.items()}
-
-    def _refined(self, space: VectorSpace) -> VectorSpace:
-        match space.shape:
-            case "dense":
-                return replace(space, quantization=self.quantization)
-            case "multi":
-                # It only rescores what another vector found: a graph over it would be idle.
-                return replace(space, indexed=False)
-            case "sparse":
-                return space
+    @override
+    def spaces(self, stages: tuple[TextStage, ...]) -> dict[str, VectorSpace]:
+        spaces = super().spaces(stages)
+        for name, space in spaces.items():
+            quantization = self.quantization if space.shape == "dense" else "none"
+            spaces[name] = replace(space, on_disk=self.on_disk, quantization=quantization)
+        return spaces

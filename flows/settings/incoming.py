@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from bytewax.inputs import Source
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
+from typing_extensions import Self, override
 
-from flows.settings.process import Names, Process, listed
-from operators import Cluster, KafkaSource, Reading, Schema, StageLimits, WindowLimits
+from flows.settings.process import PREFIX, Names, Process, listed
+from operators import (
+    Cluster,
+    JsonLinesSource,
+    KafkaSource,
+    Message,
+    Pages,
+    Reading,
+    Schema,
+    StageLimits,
+    WindowLimits,
+)
 
 __all__ = ["Documents", "Incoming"]
 
@@ -20,7 +34,7 @@ class Incoming(Process):
     """Kafka, and the windows that its messages are gathered in."""
 
     kafka_brokers: str = Field("localhost:9092", description="host:port, several with commas")
-    kafka_topics: Names = Field(description="topics to read, with commas")
+    kafka_topics: Names = Field((), description="topics to read, with commas")
     kafka_group: str = Field(
         "fastembed-stream", description="consumer group that shows the progress to lag tools"
     )
@@ -39,6 +53,9 @@ class Incoming(Process):
     window_tokens: int = Field(32_768, description="estimated tokens of one window")
     window_age_s: float = Field(0.2, description="seconds that the oldest record may wait")
     batches_in_flight: int = Field(3, description="windows that are embedded at once")
+    input_file: Path | None = Field(None, description="read these lines (JSONL) instead of topics")
+
+    _inputs: ClassVar[tuple[str, ...]] = ("kafka_topics", "input_file")
 
     _split_topics = field_validator("kafka_topics", mode="before")(listed)
 
@@ -48,14 +65,37 @@ class Incoming(Process):
         # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
         return json.loads(value) if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        told = [name for name in self._inputs if getattr(self, name)]
+        if len(told) != 1:
+            raise ValueError(
+                self._needed()
+                if not told
+                else f"{' and '.join(_variables(told))}: both are set; records come from one place"
+            )
+        return self
+
+    @classmethod
+    @override
+    def lacking(cls, environment: Mapping[str, str]) -> list[str]:
+        is_told = any(environment.get(name) for name in _variables(cls._inputs))
+        return [] if is_told else [cls._needed()]
+
+    @classmethod
+    def _needed(cls) -> str:
+        return f"{' or '.join(_variables(cls._inputs))} is missing"
+
     @property
     def cluster(self) -> Cluster:
         """Where Kafka is."""
         return Cluster(brokers=self.kafka_brokers, options=self.kafka_options)
 
     @property
-    def source(self) -> KafkaSource:
+    def source(self) -> Source[Message]:
         """Where messages come from."""
+        if self.input_file is not None:
+            return JsonLinesSource(self.input_file, self.pages)
         reading = Reading(
             group=self.kafka_group,
             start=self.kafka_start,
@@ -65,6 +105,15 @@ class Incoming(Process):
             max_batch=self.window_records,
         )
         return KafkaSource(self.cluster, self.kafka_topics, reading)
+
+    @property
+    def pages(self) -> Pages:
+        """How much of a file is read at once."""
+        return Pages(
+            max_batch=self.window_records,
+            max_epoch_records=self.max_epoch_records,
+            max_epoch_bytes=self.max_epoch_bytes,
+        )
 
     @property
     def window(self) -> WindowLimits:
@@ -104,3 +153,7 @@ class Documents(Process):
             payload=self.payload_fields,
             max_text_bytes=self.max_text_bytes,
         )
+
+
+def _variables(names: Iterable[str]) -> list[str]:
+    return [f"{PREFIX}{name}".upper() for name in names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -44,6 +45,12 @@ class Process(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of logs")
 
     @classmethod
+    def lacking(cls, environment: Mapping[str, str]) -> list[str]:
+        """Tell what no single setting requires and their whole does, to be told with the rest."""
+        del environment
+        return []
+
+    @classmethod
     def from_environment(cls) -> Self:
         """
         Read them, all at once.
@@ -59,8 +66,9 @@ class Process(BaseSettings):
         try:
             settings = cls()
         except ValidationError as error:
+            problems += cls.lacking(os.environ)
             problems += [_told(item) for item in error.errors(include_url=False)]
-            raise _refused(problems) from error
+            raise _refused(list(dict.fromkeys(problems))) from error
         if problems:
             raise _refused(problems)
         return settings

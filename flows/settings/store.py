@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, model_validator
 from typing_extensions import Self
 
-from flows.settings.incoming import Documents, Incoming
+from flows.settings.incoming import Incoming
 from flows.settings.process import PREFIX, Process
 from operators import (
     Collection,
@@ -21,11 +21,11 @@ from operators import (
     Writing,
 )
 
-__all__ = ["DeadLetters", "SearchableSettings", "Store"]
+__all__ = ["DeadLetters", "Qdrant", "Store"]
 
 
-class Store(Process):
-    """Qdrant, and how it is written to."""
+class Qdrant(Process):
+    """Where the collection is."""
 
     qdrant_url: str = Field("http://localhost:6333", description="server")
     qdrant_path: Path | None = Field(None, description="a local folder instead of a server")
@@ -34,9 +34,6 @@ class Store(Process):
     qdrant_grpc_port: int = Field(6334, description="its port")
     qdrant_timeout_s: float = Field(30.0, description="of one request")
     collection: str = Field("documents", description="made when absent, checked when present")
-    request_points: int = Field(128, description="points of one request")
-    request_bytes: int = Field(16 << 20, description="bytes of one request")
-    requests_in_flight: int = Field(4, description="requests at a time")
 
     @model_validator(mode="after")
     def _one_store(self) -> Self:
@@ -44,11 +41,6 @@ class Store(Process):
             msg = f"{PREFIX}QDRANT_URL and {PREFIX}QDRANT_PATH are both set; points go to one place"
             raise ValueError(msg)
         return self
-
-    @property
-    def identity(self) -> Identity:
-        """What makes a point's id."""
-        return Identity(collection=self.collection)
 
     @property
     def server(self) -> Server:
@@ -63,6 +55,22 @@ class Store(Process):
             grpc_port=self.qdrant_grpc_port,
             timeout_s=self.qdrant_timeout_s,
         )
+
+
+class Store(Qdrant):
+    """How the collection is written to."""
+
+    request_points: int = Field(128, description="points of one request")
+    request_bytes: int = Field(16 << 20, description="bytes of one request")
+    requests_in_flight: int = Field(4, description="requests at a time")
+    output_file: Path | None = Field(
+        None, description="write records with their vectors to this file (JSONL), not to Qdrant"
+    )
+
+    @property
+    def identity(self) -> Identity:
+        """What makes a point's id."""
+        return Identity(collection=self.collection)
 
     def sink(
         self, vectors: Mapping[str, VectorSpace], refused: DeadLetterTopic | DeadLetterFile
@@ -99,7 +107,3 @@ class DeadLetters(Incoming):
         if self.dead_letter_topic is not None:
             return DeadLetterTopic(self.cluster, self.dead_letter_topic)
         return DeadLetterFile(self.dead_letter_file)
-
-
-class SearchableSettings(Store, Documents, DeadLetters):
-    """What every flow into a collection is told, whatever embeds."""

@@ -6,16 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
+from typing_extensions import override
 
-from flows.settings.engine import Engine
-from flows.settings.store import SearchableSettings
+from flows.settings.chunks import Chunks
+from flows.settings.incoming import Documents
+from flows.settings.store import DeadLetters, Store
 from operators import DenseStage, VectorSpace
 from operators.spaces import Distance
 
 __all__ = ["TextSettings"]
 
 
-class TextSettings(SearchableSettings, Engine):
+class TextSettings(Store, Chunks, Documents, DeadLetters):
     """One model over one field of text."""
 
     model: str = Field("BAAI/bge-small-en-v1.5", description="a name of `fastembed-stream models`")
@@ -24,6 +26,16 @@ class TextSettings(SearchableSettings, Engine):
     max_tokens: int | None = Field(None, description="another limit than the tokenizer's own")
     vector: str = Field("dense", description="name of the vector in the collection")
     distance: Distance = Field("cosine", description="how vectors compare")
+
+    @property
+    @override
+    def chunk_model(self) -> str:
+        return self.model
+
+    @property
+    @override
+    def chunk_folder(self) -> Path | None:
+        return self.model_folder
 
     @property
     def stage(self) -> DenseStage:

@@ -15,6 +15,7 @@ from operators import (
     DeadLetterFile,
     DeadLetterTopic,
     Identity,
+    KafkaSource,
     QdrantSink,
     Schema,
     Server,
@@ -43,6 +44,10 @@ ALL: dict[str, tuple[str, object]] = {
     "window_tokens": ("11", 11),
     "window_age_s": ("0.5", 0.5),
     "batches_in_flight": ("2", 2),
+    "input_file": ("/in.jsonl", Path("/in.jsonl")),
+    "chunk_tokens": ("100", 100),
+    "chunk_overlap": ("13", 13),
+    "output_file": ("/out.jsonl", Path("/out.jsonl")),
     "model": (MODEL, MODEL),
     "model_folder": ("/models/a", Path("/models/a")),
     "model_prompt": ("true", True),
@@ -74,6 +79,11 @@ ALL: dict[str, tuple[str, object]] = {
 }
 
 
+# Records come from one place, and points go to one.
+_ONE_WAY = {"input_file", "qdrant_path"}
+_OTHER_WAY = {"kafka_topics", "qdrant_url"}
+
+
 def told(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> TextSettings:
     for name, value in values.items():
         monkeypatch.setenv(f"{PREFIX}{name}".upper(), value)
@@ -88,20 +98,27 @@ def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
 
 def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(ALL) == set(TextSettings.model_fields), "a setting without an example"
-    for other in ("qdrant_url", "qdrant_path"):  # points go to one of them
-        texts = {name: text for name, (text, _) in ALL.items() if name != other}
-        monkeypatch.delenv(f"STREAM_{other}".upper(), raising=False)
+    for left_out in (_ONE_WAY, _OTHER_WAY):
+        texts = {name: text for name, (text, _) in ALL.items() if name not in left_out}
+        for name in left_out:
+            monkeypatch.delenv(f"STREAM_{name}".upper(), raising=False)
         settings = told(monkeypatch, texts)
         assert {name: getattr(settings, name) for name in texts} == {
             name: ALL[name][1] for name in texts
         }
-        assert getattr(settings, other) == TextSettings.model_fields[other].default
+        for name in left_out:
+            assert getattr(settings, name) == TextSettings.model_fields[name].default
 
 
 def test_a_server_and_a_folder_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("kafka_topics", "qdrant_url", "qdrant_path"):
         monkeypatch.setenv(f"STREAM_{name}".upper(), ALL[name][0])
     assert "STREAM_QDRANT_URL and STREAM_QDRANT_PATH are both set" in refused(monkeypatch)
+
+
+def test_topics_and_a_file_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refused(monkeypatch, kafka_topics="docs", input_file="in.jsonl")
+    assert "STREAM_KAFKA_TOPICS and STREAM_INPUT_FILE: both are set" in said
 
 
 def test_an_empty_variable_is_as_if_it_were_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +139,9 @@ def test_every_setting_says_what_it_is() -> None:
 def test_topics_are_all_that_must_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, {"kafka_topics": "docs"}).kafka_topics == ("docs",)
     monkeypatch.delenv("STREAM_KAFKA_TOPICS")
-    assert refused(monkeypatch) == "Settings: STREAM_KAFKA_TOPICS is missing. The README lists all."
+    assert refused(monkeypatch) == (
+        "Settings: STREAM_KAFKA_TOPICS or STREAM_INPUT_FILE is missing. The README lists all."
+    )
 
 
 def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +154,7 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         kafka_topicz="docs",
         zzz="1",
     )
-    assert "STREAM_KAFKA_TOPICS is missing" in said
+    assert "STREAM_KAFKA_TOPICS or STREAM_INPUT_FILE is missing" in said
     assert "STREAM_KAFKA_START: Input should be 'earliest' or 'latest'" in said
     assert "STREAM_WINDOW_RECORDS: Input should be a valid integer" in said
     assert "STREAM_DEVICE_IDS: Input should be a valid integer" in said
@@ -168,12 +187,11 @@ def test_a_value_that_only_a_part_can_judge_is_refused_when_the_part_is_built(
 
 
 def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {
-        name: text for name, (text, _) in ALL.items() if name not in {"qdrant_path", "format"}
-    }
+    values = {name: text for name, (text, _) in ALL.items() if name not in {*_ONE_WAY, "format"}}
     settings = told(monkeypatch, values)
     assert settings.cluster == Cluster(brokers="a:1,b:2", options={"security.protocol": "SSL"})
     source = settings.source
+    assert isinstance(source, KafkaSource)
     assert source._topics == ("docs", "more")
     reading = source._reading
     assert (reading.group, reading.start, reading.on_gap) == ("mine", "latest", "continue")
@@ -192,7 +210,7 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_stage_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = told(
-        monkeypatch, {name: text for name, (text, _) in ALL.items() if name != "qdrant_path"}
+        monkeypatch, {name: text for name, (text, _) in ALL.items() if name not in _ONE_WAY}
     )
     stage = settings.stage
     assert (stage.model, stage.vector, stage.prompted) == (MODEL, "v", True)

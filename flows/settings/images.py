@@ -1,0 +1,149 @@
+"""What `images_to_qdrant` is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from bytewax.inputs import Source
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+from typing_extensions import override
+
+from flows.settings.engine import Engine
+from flows.settings.incoming import Incoming
+from flows.settings.models import NONE, OptionalName
+from flows.settings.process import Names, listed
+from flows.settings.store import DeadLetters, Store
+from operators import (
+    FetchImages,
+    ImageFolderSource,
+    ImageStage,
+    Message,
+    MultimodalStage,
+    MuveraStage,
+    Schema,
+    VectorSpace,
+    Web,
+)
+from operators.spaces import Distance
+
+__all__ = ["ImageSettings", "PictureStage"]
+
+PictureStage: TypeAlias = ImageStage | MultimodalStage | MuveraStage
+Folders = Annotated[tuple[Path, ...], NoDecode]
+
+
+class Pictures(Incoming):
+    """How images come in."""
+
+    input_folder: Path | None = Field(None, description="read the images below this folder")
+    format: Literal["bytes", "json"] = Field(
+        "bytes", description="the value is an image, or a JSON object that leads to one"
+    )
+    key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
+    image_field: str = Field("image", description="JSON field of the image")
+    image_as: Literal["base64", "path", "url"] = Field("base64", description="what stands there")
+    payload_fields: Names | None = Field(
+        None, description="fields to store, none may miss; else the whole object"
+    )
+    max_image_bytes: int = Field(16 << 20, description="larger images become dead letters")
+    image_folders: Folders = Field((), description="where paths may lead, with commas")
+    image_hosts: Names = Field((), description="hosts that may be asked for URLs; none unless told")
+    image_http: bool = Field(default=False, description="allow http:// beside https://")
+    image_private: bool = Field(default=False, description="allow addresses of the own network")
+    image_timeout_s: float = Field(15.0, description="seconds for one image, all tries included")
+
+    _inputs: ClassVar[tuple[str, ...]] = ("kafka_topics", "input_file", "input_folder")
+    _split = field_validator("image_folders", "image_hosts", "payload_fields", mode="before")(
+        listed
+    )
+
+    @property
+    @override
+    def source(self) -> Source[Message]:
+        if self.input_folder is not None:
+            return ImageFolderSource(self.input_folder, self.pages, max_bytes=self.max_image_bytes)
+        return super().source
+
+    @property
+    def schema_(self) -> Schema:
+        """How a message is read."""
+        if self.format == "bytes":
+            return Schema(format="bytes", max_image_bytes=self.max_image_bytes)
+        return Schema(
+            key=self.key_field,
+            text=None,
+            image=self.image_field,
+            image_as=self.image_as,
+            payload=self.payload_fields,
+            max_image_bytes=self.max_image_bytes,
+        )
+
+    @property
+    def fetch(self) -> FetchImages:
+        """How a text becomes an image."""
+        web = None
+        if self.image_hosts:
+            web = Web(
+                hosts=self.image_hosts,
+                plain_http=self.image_http,
+                private=self.image_private,
+                max_bytes=self.max_image_bytes,
+                timeout_s=self.image_timeout_s,
+            )
+        return FetchImages(
+            given_as="bytes" if self.format == "bytes" else self.image_as,
+            folders=self.image_folders,
+            web=web,
+            max_bytes=self.max_image_bytes,
+        )
+
+
+class ImageSettings(Store, Engine, Pictures, DeadLetters):
+    """Models over one image."""
+
+    model: OptionalName = Field(
+        "Qdrant/clip-ViT-B-32-vision", description=f"of the vector `image`; {NONE} leaves it out"
+    )
+    model_folder: Path | None = Field(None, description="take its files from here")
+    distance: Distance = Field("cosine", description="how its vectors compare")
+    pages_model: OptionalName = Field(
+        None, description="of the multivector `pages`, such as Qdrant/colpali-v1.3-fp16"
+    )
+    pages_folder: Path | None = Field(None, description="take its files from here")
+    muvera: bool = Field(
+        default=True, description="write the vector `muvera`, which finds what `pages` rescores"
+    )
+
+    def stages(self) -> tuple[PictureStage, ...]:
+        """Give what embeds, in the order in which a batch meets it."""
+        stages: list[PictureStage] = []
+        if self.model is not None:
+            image = ImageStage(
+                model=self.model,
+                folder=self.model_folder,
+                fetching=self.fetching,
+                runtime=self.runtime,
+            )
+            stages.append(image)
+        if self.pages_model is not None:
+            pages = MultimodalStage(
+                model=self.pages_model,
+                vector="pages",
+                folder=self.pages_folder,
+                fetching=self.fetching,
+                runtime=self.runtime,
+            )
+            stages += [pages, MuveraStage(of=pages)] if self.muvera else [pages]
+        return tuple(stages)
+
+    def spaces(self, stages: tuple[PictureStage, ...]) -> dict[str, VectorSpace]:
+        """Tell what the collection has to hold; opens the models."""
+        spaces = {stage.vector: stage.space() for stage in stages}
+        if "image" in spaces:
+            spaces["image"] = replace(spaces["image"], distance=self.distance)
+        if "pages" in spaces:
+            spaces["pages"] = replace(spaces["pages"], indexed=not self.muvera)
+        return spaces
