@@ -5,6 +5,7 @@ Import names from here: `from operators import embed_dense`. (Never `import oper
 one letter from the standard library's.)
 """
 
+from operators.chunking import ChunkStage, chunk
 from operators.dead_letter import DeadLetterFile, DeadLetterTopic
 from operators.decoding import Schema, decode, split
 from operators.embedding import (
@@ -20,6 +21,8 @@ from operators.embedding import (
     embed_multimodal,
     embed_sparse,
 )
+from operators.files import ImageFolderSource, JsonLinesSink, JsonLinesSource, Pages, described
+from operators.images import FetchImages, fetch_images
 from operators.kafka import Cluster, KafkaSink, KafkaSource, Outgoing, Reading
 from operators.muvera import MuveraStage, muvera
 from operators.outages import BrokenFlowError
@@ -36,16 +39,35 @@ from operators.records import (
     Record,
     Split,
 )
+from operators.retrieval import (
+    AnswerSplit,
+    Asking,
+    Fused,
+    Nearest,
+    RerankStage,
+    Rescored,
+    RetrieveStage,
+    Search,
+    answer_of,
+    answered,
+    rerank,
+    retrieve,
+    to_answers,
+)
 from operators.shutdown import STOP, drain_on_signals
 from operators.spaces import VectorSpace
 from operators.stages import Stage, StageLimits, run_stages
+from operators.web import Web
 from operators.window import WindowLimits, window
 
 __all__ = [
     "STOP",
+    "AnswerSplit",
+    "Asking",
     "Batch",
     "Batches",
     "BrokenFlowError",
+    "ChunkStage",
     "Cluster",
     "Collection",
     "DeadLetterFile",
@@ -54,16 +76,23 @@ __all__ = [
     "EmbedStage",
     "Failure",
     "Failures",
+    "FetchImages",
+    "Fused",
     "Hit",
     "Identity",
+    "ImageFolderSource",
     "ImageStage",
+    "JsonLinesSink",
+    "JsonLinesSource",
     "KafkaSink",
     "KafkaSource",
     "LateStage",
     "Message",
     "MultimodalStage",
     "MuveraStage",
+    "Nearest",
     "Outgoing",
+    "Pages",
     "Part",
     "Point",
     "PointSplit",
@@ -71,25 +100,38 @@ __all__ = [
     "QdrantSink",
     "Reading",
     "Record",
+    "RerankStage",
+    "Rescored",
+    "RetrieveStage",
     "Schema",
+    "Search",
     "Server",
     "SparseStage",
     "Split",
     "Stage",
     "StageLimits",
     "VectorSpace",
+    "Web",
     "WindowLimits",
     "Writing",
+    "answer_of",
+    "answered",
+    "chunk",
     "decode",
+    "described",
     "drain_on_signals",
     "embed_dense",
     "embed_image",
     "embed_late",
     "embed_multimodal",
     "embed_sparse",
+    "fetch_images",
     "muvera",
+    "rerank",
+    "retrieve",
     "run_stages",
     "split",
+    "to_answers",
     "to_points",
     "window",
 ]

@@ -7,34 +7,24 @@ The original key, value, headers and timestamp are kept, so that a mended flow c
 from __future__ import annotations
 
 import base64
-import errno
 import json
-import logging
-import os
 import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from io import FileIO
 from pathlib import Path
 from typing import TypeAlias
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from filelock import BaseFileLock, FileLock
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+from filelock import FileLock
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
+from operators.files.appending import LineFile
 from operators.kafka import Cluster, KafkaSink, Outgoing
-from operators.metrics import DEAD_LETTERS, RETRIES
-from operators.outages import BrokenFlowError
+from operators.metrics import DEAD_LETTERS
 from operators.records import Failure, Failures
 from operators.shards import shard_of, shard_parts
-from operators.shutdown import STOP
 
 __all__ = ["DeadLetterFile", "DeadLetterTopic", "as_line", "as_message"]
-
-_LOG = logging.getLogger(__name__)
 
 _CONNECTOR = "fastembed-stream"
 
@@ -43,9 +33,6 @@ _HEADER_OVERHEAD_BYTES = 10
 
 _SHORT_KEY_BYTES = 100
 """To leave out a shorter key saves nothing: the header that says so is as long."""
-
-_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
-"""Someone makes room, or a disk of the network comes back."""
 
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 Told: TypeAlias = Mapping[str, str | int]
@@ -148,7 +135,14 @@ class DeadLetterFile(FixedPartitionedSink[Failures, None]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: None
     ) -> StatefulSinkPartition[Failures, None]:
-        return _FilePartition(self._path, self._lock, self._between_processes, step_id)
+        return _FilePartition(
+            LineFile(
+                self._path,
+                what="dead letters",
+                step_id=step_id,
+                locks=(self._lock, self._between_processes),
+            )
+        )
 
     @override
     def part_fn(self, item_key: str) -> int:
@@ -158,79 +152,17 @@ class DeadLetterFile(FixedPartitionedSink[Failures, None]):
 class _FilePartition(StatefulSinkPartition[Failures, None]):
     """Opened for each write: dead letters are rare, and a rotated file is then no surprise."""
 
-    def __init__(
-        self, path: Path, lock: threading.Lock, between_processes: BaseFileLock, step_id: str
-    ) -> None:
-        self._path = path
-        self._lock = lock
-        self._between_processes = between_processes
-        self._step_id = step_id
-        self._retrying = Retrying(
-            retry=retry_if_exception(_may_pass),
-            wait=wait_random_exponential(multiplier=0.5, max=30),
-            stop=lambda _: STOP.overdue,
-            sleep=_nap,
-            before_sleep=self._log,
-            reraise=True,
-        )
+    def __init__(self, file: LineFile) -> None:
+        self._file = file
 
     @override
     def write_batch(self, values: list[Failures]) -> None:
-        lines = b"".join(as_line(failure) for failures in values for failure in failures)
-        try:
-            self._retrying(self._append, lines)
-        except OSError as error:
-            too_late = ", and the time to drain is over" if _may_pass(error) else ""
-            msg = (
-                f"Step {self._step_id}: dead letters cannot be written to {self._path}: "
-                f"{error}{too_late}. They are repeated on resume."
-            )
-            raise BrokenFlowError(msg) from error
+        self._file.append(b"".join(as_line(failure) for failures in values for failure in failures))
         DEAD_LETTERS.inc(sum(map(len, values)))
 
     @override
     def snapshot(self) -> None:
-        """All lines are on disk already: see `_append`."""
-
-    def _append(self, lines: bytes) -> None:
-        # Synced at once, and not with the epoch: after an error the kernel may have dropped what
-        # it held, and a second sync would find nothing wrong.
-        with self._lock, self._between_processes, self._path.open("a+b", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            try:
-                if size > 0:
-                    file.seek(size - 1)
-                    if file.read(1) != b"\n":  # a crash has cut the last line
-                        lines = b"\n" + lines
-                _write_all(file, lines)
-                os.fsync(file.fileno())
-            except OSError:
-                with suppress(OSError):
-                    file.truncate(size)  # of what is written again nothing stays
-                raise
-
-    def _log(self, state: RetryCallState) -> None:
-        RETRIES.labels("dead_letters").inc()
-        error = state.outcome.exception() if state.outcome else None
-        after = state.next_action.sleep if state.next_action else 0.0
-        _LOG.warning("Dead letters: %s: %s; again in %.1f s", self._path, error, after)
-
-
-def _write_all(file: FileIO, lines: bytes) -> None:
-    left = memoryview(lines)
-    while left:  # a nearly full disk takes a part of it
-        left = left[file.write(left) :]
-
-
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in _PASSING
-
-
-def _nap(seconds: float) -> None:
-    """Sleep; only for a moment once the flow should end, so that its time to drain is kept."""
-    STOP.wait(seconds)
-    if STOP.requested:
-        time.sleep(min(seconds, 0.5))
+        """All lines are on disk already: see `LineFile.append`."""
 
 
 def as_message(failure: Failure, topic: str, step_id: str, max_value_bytes: int) -> Outgoing:

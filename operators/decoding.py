@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -26,6 +26,12 @@ RESERVED = "_stream"
 _DEEPEST = 24
 """Levels of a payload. gRPC's messages nest 100 deep, and one JSON object takes three of them."""
 
+_AROUND_BASE64 = 200
+"""Bytes that 'data:image/...;base64,' and padding may seem to add to an image."""
+
+_LONGEST_PLACE = 8_000
+"""Characters of a path or URL."""
+
 _NAMES_TOLD = 10
 """Fields of an object that a reason names."""
 
@@ -39,28 +45,52 @@ class Schema:
     """
     How a message's value is read.
 
-    format          'json' for an object, 'text' for plain UTF-8
-    key             field that holds the key; None takes the message's key
-    text            field that holds the text; dots go into nested objects
-    payload         fields to store beside the vector; None stores the whole object
-    max_text_bytes  longer texts are refused: they are a mistake more often than a document
+    format           'json' for an object, 'text' for plain UTF-8, 'bytes' where the whole value is
+                     an image's file
+    key              field that holds the key; None takes the message's key
+    text             field that holds the text; dots go into nested objects. None reads no text
+    image            field that holds an image, or what leads to it; None reads none
+    image_as         what stands there: 'base64', which is not stored in the payload, 'path' or
+                     'url'. `FetchImages` is told the same
+    payload          fields to store beside the vector; None stores the whole object. A value of
+                     bytes has no fields: the key is stored, as 'key'
+    max_text_bytes   longer texts are refused: they are a mistake more often than a document
+    max_image_bytes  larger images are refused; base64 may have a third more characters
     """
 
-    format: Literal["json", "text"] = "json"
+    format: Literal["json", "text", "bytes"] = "json"
     key: str | None = None
-    text: str = "text"
+    text: str | None = "text"
+    image: str | None = None
+    image_as: Literal["base64", "path", "url"] = "base64"
     payload: tuple[str, ...] | None = None
     max_text_bytes: int = 1 << 20
+    max_image_bytes: int = 16 << 20
 
     def __post_init__(self) -> None:
-        if self.format not in {"json", "text"}:
-            msg = f"format={self.format!r}: expected 'json' or 'text'."
+        if self.format not in {"json", "text", "bytes"}:
+            msg = f"format={self.format!r}: expected 'json', 'text' or 'bytes'."
             raise SettingError(msg)
-        if self.format == "text" and self.key is not None:
-            msg = f"key={self.key!r}: plain text has no fields; leave it out to use message keys."
+        if self.image_as not in {"base64", "path", "url"}:
+            msg = f"image_as={self.image_as!r}: expected 'base64', 'path' or 'url'."
             raise SettingError(msg)
-        if self.max_text_bytes < 1:
-            msg = f"max_text_bytes={self.max_text_bytes}: expected at least 1."
+        if self.format != "json":
+            self._check_without_fields()
+        elif self.text is None and self.image is None:
+            msg = "A schema of neither text nor image reads nothing; name a field."
+            raise SettingError(msg)
+        for name in ("max_text_bytes", "max_image_bytes"):
+            if getattr(self, name) < 1:
+                msg = f"{name}={getattr(self, name)}: expected at least 1."
+                raise SettingError(msg)
+
+    def _check_without_fields(self) -> None:
+        what = "plain text" if self.format == "text" else "an image"
+        if self.key is not None:
+            msg = f"key={self.key!r}: {what} has no fields; leave it out to use message keys."
+            raise SettingError(msg)
+        if self.image is not None or (self.format == "text" and self.text is None):
+            msg = f"format={self.format!r}: {what} has no fields; leave out text and image."
             raise SettingError(msg)
 
 
@@ -99,6 +129,10 @@ def parse(schema: Schema, message: Message) -> Record:
     if message.value is None:
         msg = "The value is null (a tombstone); this flow deletes nothing. Expected a document."
         raise BadRecordError(msg)
+    if schema.format == "bytes":
+        image = _checked_image(message.value, "The value", schema)
+        key = _message_key(message)
+        return Record(key=key, fields={"image": image}, payload={"key": key}, origin=message)
     try:
         content = message.value.decode()
     except UnicodeDecodeError as error:
@@ -106,21 +140,34 @@ def parse(schema: Schema, message: Message) -> Record:
         raise BadRecordError(msg) from error
     if schema.format == "text":
         text = _checked_text(content, "The value", schema)
-        whole = {schema.text: content}
+        whole = {schema.text or "text": content}
         return Record(
             key=_message_key(message), fields={"text": text}, payload=whole, origin=message
         )
     document = _object(content)
-    text = _checked_text(_at(document, schema.text), f"Field {schema.text!r}", schema)
+    fields = _fields(document, schema)
     payload = _payload(document, schema.payload)
+    if schema.image is not None and schema.image_as == "base64" and schema.payload is None:
+        payload = _without(payload, schema.image)
     if content.count("{") + content.count("[") > _DEEPEST:
         _check_depth(payload)
     return Record(
         key=_message_key(message) if schema.key is None else _field_key(document, schema.key),
-        fields={"text": text},
+        fields=fields,
         payload=payload,
         origin=message,
     )
+
+
+def _fields(document: dict[str, Any], schema: Schema) -> dict[str, str | bytes]:
+    fields: dict[str, str | bytes] = {}
+    if schema.text is not None:
+        text = _at(document, schema.text)
+        fields["text"] = _checked_text(text, f"Field {schema.text!r}", schema)
+    if schema.image is not None:
+        image = _at(document, schema.image)
+        fields["image"] = _checked_image_text(image, f"Field {schema.image!r}", schema)
+    return fields
 
 
 def _parse_all(schema: Schema, messages: list[Message]) -> Iterable[tuple[str, Batch]]:
@@ -210,6 +257,39 @@ def _checked_text(value: object, what: str, schema: Schema) -> str:
     return value
 
 
+def _checked_image(value: bytes, what: str, schema: Schema) -> bytes:
+    if not value:
+        msg = f"{what} is empty; expected an image."
+        raise BadRecordError(msg)
+    _check_size(len(value), what, schema)
+    return value
+
+
+def _checked_image_text(value: object, what: str, schema: Schema) -> str:
+    """Check what leads to an image; whether it does is for whoever fetches it."""
+    if not isinstance(value, str):
+        msg = f"{what} is {type(value).__name__}; expected a string ({schema.image_as})."
+        raise BadRecordError(msg)
+    if not value.strip():
+        msg = f"{what} is empty; expected an image as {schema.image_as}."
+        raise BadRecordError(msg)
+    if schema.image_as == "base64":
+        _check_size(len(value) * 3 // 4 - _AROUND_BASE64, what, schema)
+    elif len(value) > _LONGEST_PLACE:
+        msg = f"{what} has {len(value):,} characters; expected a {schema.image_as}."
+        raise BadRecordError(msg)
+    return value
+
+
+def _check_size(n_bytes: int, what: str, schema: Schema) -> None:
+    if n_bytes > schema.max_image_bytes:
+        msg = (
+            f"{what} has {n_bytes:,} bytes, more than max_image_bytes={schema.max_image_bytes:,}. "
+            "Make the image smaller, or raise the limit."
+        )
+        raise BadRecordError(msg)
+
+
 def _message_key(message: Message) -> str:
     if message.key is None:
         msg = "The message has no key, so the document has no identity; set a key field."
@@ -247,6 +327,14 @@ def _payload(document: dict[str, Any], chosen: tuple[str, ...] | None) -> dict[s
             place = cast("dict[str, object]", place.setdefault(step, {}))
         place[name] = value
     return payload
+
+
+def _without(document: Mapping[str, Any], path: str) -> dict[str, object]:
+    """Leave out one field, which is there; what holds it is copied."""
+    if path in document:
+        return {name: value for name, value in document.items() if name != path}
+    outer, _, inner = path.partition(".")
+    return {**document, outer: _without(document[outer], inner)}
 
 
 def _check_depth(payload: dict[str, object]) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "RETRIES",
     "TRUNCATED_TEXTS",
     "TRUNCATED_TOKENS",
+    "UNRANKED_HITS",
     "WINDOW_RECORDS",
     "serve",
 ]
@@ -46,6 +47,9 @@ TRUNCATED_TEXTS = Gauge(
     "stream_truncated_texts", "Texts that lost tokens to the model's limit", ["stage"]
 )
 TRUNCATED_TOKENS = Gauge("stream_truncated_tokens", "Tokens they lost", ["stage"])
+UNRANKED_HITS = Counter(
+    "stream_unranked_hits_total", "Hits without the text that a cross-encoder reads", ["stage"]
+)
 POINTS_WRITTEN = Counter("stream_points_written_total", "Points acknowledged by the vector store")
 DEAD_LETTERS = Counter("stream_dead_letters_total", "Failures written to the dead letters")
 RETRIES = Counter("stream_retries_total", "Calls repeated after an outage", ["target"])

@@ -33,10 +33,10 @@ from operators import (
     Failures,
     Outgoing,
     Schema,
-    dead_letter,
 )
 from operators.dead_letter import as_line, as_message
 from operators.decoding import BadRecordError, parse
+from operators.files import appending
 from operators.metrics import DEAD_LETTERS
 from tests.operators.kafka_things import new_topic, stored
 from tests.operators.things import EntryPoint, Lists, failure, message
@@ -256,7 +256,7 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) 
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that retries would have slept."""
     slept: list[float] = []
-    monkeypatch.setattr(dead_letter, "_nap", slept.append)
+    monkeypatch.setattr(appending, "_nap", slept.append)
     return slept
 
 
@@ -265,7 +265,7 @@ def failing(
 ) -> None:
     """Let a call of a write fail, a part of the line already in the file."""
     left = itertools.count() if n_times is None else iter(range(n_times))
-    real_write, real_sync = dead_letter._write_all, os.fsync
+    real_write, real_sync = appending._write_all, os.fsync
 
     def write(file: FileIO, lines: bytes) -> None:
         if where == "write" and next(left, None) is not None:
@@ -278,7 +278,7 @@ def failing(
             raise OSError(number, os.strerror(number))
         real_sync(descriptor)
 
-    monkeypatch.setattr(dead_letter, "_write_all", write)
+    monkeypatch.setattr(appending, "_write_all", write)
     monkeypatch.setattr(os, "fsync", sync)
 
 
@@ -296,7 +296,7 @@ def test_a_full_disk_is_waited_out_and_each_line_is_there_once(
     part = DeadLetterFile(path).build_part("flow.out", "00", None)
     part.write_batch([(failure(1),)])
     failing(monkeypatch, *fault, n_times=3)
-    with caplog.at_level(logging.WARNING, "operators.dead_letter"):
+    with caplog.at_level(logging.WARNING, "operators.files.appending"):
         part.write_batch([(failure(2), failure(3))])
     part.snapshot()
     assert [line["offset"] for line in lines(path)] == [1, 2, 3]
@@ -334,5 +334,5 @@ def test_a_file_that_may_not_be_written_any_more_ends_the_flow_and_names_step_an
 def test_a_nap_ends_with_the_request_to_stop() -> None:
     STOP.request()
     started = time.monotonic()
-    dead_letter._nap(30)
+    appending._nap(30)
     assert time.monotonic() - started < 5

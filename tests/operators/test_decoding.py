@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import suppress
+from typing import Any
 
 import bytewax.operators as op
 import pytest
@@ -86,6 +88,42 @@ def test_the_key_may_come_from_a_field(field: str, key: str | int) -> None:
     assert type(record.key) is type(key)
 
 
+IMAGE = b'{"text": "a cat", "id": 1, "of": {"data": "aGVsbG8=", "kind": "png"}}'
+
+
+def test_an_image_field_is_read_beside_the_text_and_base64_is_not_stored() -> None:
+    record = parse(Schema(image="of.data"), message(IMAGE))
+    assert record.fields == {"text": "a cat", "image": "aGVsbG8="}
+    assert record.payload == {"text": "a cat", "id": 1, "of": {"kind": "png"}}
+    chosen = parse(Schema(image="of.data", payload=("of.data",)), message(IMAGE))
+    assert chosen.payload == {"of": {"data": "aGVsbG8="}}
+
+
+@pytest.mark.parametrize("image_as", ["path", "url"])
+def test_a_path_or_url_of_an_image_is_stored_and_needs_no_text(image_as: Any) -> None:
+    told = message(b'{"picture": "cats/1.png"}')
+    record = parse(Schema(text=None, image="picture", image_as=image_as), told)
+    assert record.fields == {"image": "cats/1.png"}
+    assert record.payload == {"picture": "cats/1.png"}
+
+
+def test_a_value_of_bytes_is_the_image_and_its_key_is_stored() -> None:
+    record = parse(Schema(format="bytes"), message(b"\x89PNG\xff", key=b"cats/1.png"))
+    assert (record.key, record.fields) == ("cats/1.png", {"image": b"\x89PNG\xff"})
+    assert record.payload == {"key": "cats/1.png"}
+
+
+def test_base64_may_be_as_long_as_an_image_may_be_large() -> None:
+    schema = Schema(text=None, image="i", max_image_bytes=3_000_000)
+    fits = base64.b64encode(bytes(3_000_000)).decode()
+    told = "data:image/png;base64," + fits
+    for text in (fits, told):
+        content = json.dumps({"i": text}).encode()
+        assert parse(schema, message(content)).fields == {"image": text}
+    with pytest.raises(BadRecordError, match="more than max_image_bytes=3,000,000"):
+        parse(schema, message(json.dumps({"i": told + "A" * 300}).encode()))
+
+
 def test_plain_text_is_both_text_and_payload() -> None:
     record = parse(Schema(format="text", text="body"), message("grüß".encode(), key=b"7"))
     assert (record.key, record.fields) == ("7", {"text": "grüß"})
@@ -93,7 +131,16 @@ def test_plain_text_is_both_text_and_payload() -> None:
 
 
 NESTED = b'{"text": "a", "n": ' + b"[" * 23 + b"%s" + b"]" * 23 + b"}"
+SMALL = Schema(format="bytes", max_image_bytes=2)
+URL = Schema(text=None, image="i", image_as="url")
 BAD = {
+    "empty image": (message(b""), Schema(format="bytes"), "The value is empty; expected an image"),
+    "large image": (message(b"123"), SMALL, "has 3 bytes, more than max_image_bytes=2"),
+    "image without key": (message(b"1", key=None), Schema(format="bytes"), "has no key"),
+    "missing image": (message(GOOD), Schema(image="i"), "Field 'i' is missing"),
+    "image no string": (message(b'{"i": 5}'), URL, "Field 'i' is int; expected a string (url)"),
+    "blank image": (message(b'{"i": " "}'), URL, "Field 'i' is empty; expected an image as url"),
+    "long URL": (message(b'{"i": "%s"}' % (b"x" * 8_001)), URL, "has 8,001 characters; expected a"),
     "null": (message(None), Schema(), "value is null (a tombstone)"),
     "not UTF-8": (message(b'{"text": "\xff"}'), Schema(), "not UTF-8: invalid start byte at byte"),
     "not JSON": (message(b"text=hello"), Schema(), "not JSON: Expecting value"),
@@ -185,9 +232,16 @@ def test_messages_and_failures_are_counted() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"format": "xml"}, "format='xml': expected 'json' or 'text'"),
+        ({"format": "xml"}, "format='xml': expected 'json', 'text' or 'bytes'"),
         ({"format": "text", "key": "id"}, "plain text has no fields"),
         ({"max_text_bytes": 0}, "expected at least 1"),
+        ({"max_image_bytes": 0}, "max_image_bytes=0: expected at least 1"),
+        ({"format": "bytes", "key": "id"}, "an image has no fields"),
+        ({"format": "bytes", "image": "i"}, "an image has no fields"),
+        ({"format": "text", "image": "i"}, "plain text has no fields"),
+        ({"format": "text", "text": None}, "plain text has no fields"),
+        ({"text": None}, "neither text nor image"),
+        ({"image_as": "auto"}, "image_as='auto': expected 'base64', 'path' or 'url'"),
     ],
 )
 def test_a_schema_that_cannot_be_right_is_refused_at_birth(

@@ -133,6 +133,30 @@ def test_the_nearest_are_found_by_each_kind_of_vector(client: QdrantClient) -> N
     assert [[hit.id for hit in answer.points] for answer in found] == [[5], [4], [5], [5]]
 
 
+def test_several_queries_are_answered_in_one_request(
+    server: RunningQdrant, client: QdrantClient
+) -> None:
+    create(client)
+    client.upsert(NAME, [point(number) for number in range(1, 6)])
+    server.forget()
+    even = models.Filter(must=[models.HasIdCondition(has_id=[2, 4])])
+    near = models.NearestQuery(nearest=[5.0, 1.0, 0.0, 0.0])
+    words = models.SparseVector(indices=[], values=[])
+    parts = [models.Prefetch(query=near, using=DENSE), models.Prefetch(query=words, using=SPARSE)]
+    rrf = models.RrfQuery(rrf=models.Rrf(k=10, weights=[2.0, 1.0]))
+    asked = [
+        models.QueryRequest(query=near, using=DENSE, limit=1, with_payload=["version"]),
+        models.QueryRequest(query=near, using=DENSE, filter=even, limit=1),
+        models.QueryRequest(query=words, using=SPARSE),
+        models.QueryRequest(query=rrf, prefetch=parts, limit=2),
+    ]
+    found = client.query_batch_points(NAME, asked)
+    assert [[hit.id for hit in answer.points] for answer in found] == [[5], [4], [], [5, 4]]
+    assert found[0].points[0].payload == {"version": 1}
+    assert found[3].points[0].score == pytest.approx(1 / (1 / 2 + 9))
+    assert server.stats()["requests"] == {"query_batch": 1}
+
+
 def test_a_fence_lets_a_new_point_in_and_keeps_a_newer_one(client: QdrantClient) -> None:
     create(client)
     client.upsert(NAME, [point(1, version=5), point(2, version=2)])

@@ -1,0 +1,123 @@
+"""Results as lines of JSON in a file."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from typing_extensions import override
+
+from fastembed_stream.errors import SettingError
+from fastembed_stream.values import SparseEmbedding
+from operators.files.appending import LineFile
+from operators.records import Batch, Record, Vector
+from operators.shutdown import STOP
+
+__all__ = ["JsonLinesSink", "described"]
+
+X = TypeVar("X")
+
+Describe: TypeAlias = typing.Callable[[X], typing.Iterable[Mapping[str, object]]]
+"""The objects that are written for one item, a line each."""
+
+
+class JsonLinesSink(FixedPartitionedSink[X, int], Generic[X]):
+    """
+    Results to a JSONL file, all workers' lines in one file, written by one of them.
+
+    describe  what is written for an item: `described` for batches of records
+
+    Delivery: a crash repeats nothing. The file's length is this sink's state: a resume cuts off
+    what was written after the last commit, before that is written again. A flow that starts
+    without state writes the file anew, since its source starts anew too: a file that is there is
+    replaced with the first line. A full disk is waited out and holds the flow back. The file must
+    not be moved or changed between crash and resume: one that is shorter fails the flow.
+    """
+
+    def __init__(self, path: Path, describe: Describe[X]) -> None:
+        self._path = path
+        self._describe = describe
+
+    @override
+    def list_parts(self) -> list[str]:
+        # Called while the workers start: a bad path fails before the first message is read.
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.open("ab").close()
+        except OSError as error:
+            msg = f"Results cannot be written to {self._path}: {error}. Choose another."
+            raise SettingError(msg) from error
+        return ["lines"]
+
+    @override
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: int | None
+    ) -> StatefulSinkPartition[X, int]:
+        STOP.started = True
+        file = LineFile(self._path, what="results", step_id=step_id)
+        file.cut(resume_state or 0)
+        return _Partition(file, self._describe, resume_state or 0)
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return 0
+
+
+class _Partition(StatefulSinkPartition[X, int], Generic[X]):
+    def __init__(self, file: LineFile, describe: Describe[X], size: int) -> None:
+        self._file = file
+        self._describe = describe
+        self._size = size
+
+    @override
+    def write_batch(self, values: list[X]) -> None:
+        lines = b"".join(_line(one) for value in values for one in self._describe(value))
+        if lines:
+            self._size = self._file.append(lines)
+
+    @override
+    def snapshot(self) -> int:
+        return self._size
+
+
+def described(batch: Batch) -> Iterator[dict[str, object]]:
+    """Describe a batch's records: all but images, which only say how many bytes they have."""
+    return map(_described, batch.records)
+
+
+def _described(record: Record) -> dict[str, object]:
+    origin = record.origin
+    line: dict[str, object] = {
+        "key": record.key,
+        "topic": origin.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
+        "fields": {name: _field(value) for name, value in record.fields.items()},
+        "payload": record.payload,
+        "vectors": {name: _plain(vector) for name, vector in record.vectors.items()},
+    }
+    if record.part is not None:
+        line["part"] = asdict(record.part)
+    if record.hits:
+        line["hits"] = [asdict(hit) for hit in record.hits]
+    return line
+
+
+def _field(value: str | bytes) -> object:
+    return value if isinstance(value, str) else {"size_bytes": len(value)}
+
+
+def _plain(vector: Vector) -> object:
+    if isinstance(vector, SparseEmbedding):
+        return {"indices": vector.indices.tolist(), "values": vector.values.tolist()}
+    return vector.tolist()
+
+
+def _line(value: Mapping[str, object]) -> bytes:
+    # What JSON does not know stands as text: one odd value must not stop the flow for ever.
+    return json.dumps(value, default=str).encode() + b"\n"
