@@ -23,7 +23,7 @@ from operators.points import Point, Points
 from operators.qdrant.server import Server
 from operators.records import Vector
 
-__all__ = ["upsert"]
+__all__ = ["plain", "upsert"]
 
 _Plain: TypeAlias = list[float] | list[list[float]] | models.SparseVector
 
@@ -48,12 +48,13 @@ def upsert(server: Server, collection: str, points: Points, replaceable: models.
 def _struct(point: Point) -> models.PointStruct:
     return models.PointStruct.model_construct(
         id=point.id,
-        vector={name: _plain(vector) for name, vector in _vectors(point)},
+        vector={name: plain(vector) for name, vector in _vectors(point)},
         payload=dict(point.payload),
     )
 
 
-def _plain(vector: Vector) -> _Plain:
+def plain(vector: Vector) -> _Plain:
+    """Give a vector as the client's REST models have it."""
     if isinstance(vector, SparseEmbedding):
         return models.SparseVector.model_construct(
             indices=vector.indices.tolist(), values=vector.values.tolist()

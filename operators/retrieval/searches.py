@@ -16,6 +16,7 @@ from typing_extensions import assert_never
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.values import SparseEmbedding
+from operators.qdrant.wire import plain
 from operators.records import Vector
 
 __all__ = ["Fused", "Nearest", "Rescored", "Search", "Terms", "request_of"]
@@ -212,7 +213,7 @@ def _part(
             if _has_no_word(vector):
                 return None
             return models.Prefetch(
-                query=models.NearestQuery(nearest=_plain(vector)),
+                query=models.NearestQuery(nearest=plain(vector)),
                 using=search.vector,
                 filter=terms.filter,
                 params=terms.params,
@@ -228,7 +229,7 @@ def _part(
                 return None
             return models.Prefetch(
                 prefetch=[first],
-                query=models.NearestQuery(nearest=_plain(vector)),
+                query=models.NearestQuery(nearest=plain(vector)),
                 using=search.by,
                 limit=limit,
             )
@@ -261,10 +262,3 @@ def _fused(
 
 def _has_no_word(vector: Vector) -> bool:
     return isinstance(vector, SparseEmbedding) and vector.values.size == 0
-
-
-def _plain(vector: Vector) -> list[float] | list[list[float]] | models.SparseVector:
-    if isinstance(vector, SparseEmbedding):
-        return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
-    plain: list[float] | list[list[float]] = vector.tolist()
-    return plain

@@ -10,13 +10,16 @@ from rich.console import Console
 from tests.benchmarks import (
     dense,
     flow,
+    hybrid,
     images,
     importing,
     late,
     memory,
     muvera,
     plumbing,
+    quality,
     rerank,
+    reranking_stream,
     sparse,
 )
 
@@ -33,6 +36,9 @@ BENCHMARKS = {
     "splade-memory": memory.splade,
     "soak": memory.soak,
     "flow": flow.run,
+    "hybrid": hybrid.run,
+    "quality": quality.run,
+    "reranking-stream": reranking_stream.run,
     "flow-memory": memory.flow,
     "plumbing": plumbing.run,
 }

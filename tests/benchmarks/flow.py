@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,13 +30,14 @@ from operators import (
     VectorSpace,
     WindowLimits,
     decode,
-    embed_dense,
+    run_stages,
     to_points,
     window,
 )
+from operators.stages import Stages
 from tests.benchmarks.material import MODEL, corpus, in_turn
 
-__all__ = ["run"]
+__all__ = ["run", "run_whole", "send"]
 
 _N_TEXTS = 1_024
 _WINDOW = 256
@@ -52,19 +54,13 @@ def run() -> Table:
     embedder.warm_up()
     numbers = itertools.count()
     with running_broker() as brokers, tempfile.TemporaryDirectory() as folder:
-        create_topic(brokers, _TOPIC, 1)
-        messages = (
-            (str(number).encode(), json.dumps({"text": text}).encode())
-            for number, text in enumerate(texts.texts)
-        )
-        produce(brokers, _TOPIC, messages)
+        send(brokers, texts.texts)
 
         def whole_flow() -> None:
             space = VectorSpace(dim=384, model=MODEL, fingerprint=fingerprint)
             collection = Collection(name=f"round-{next(numbers)}", vectors={"dense": space})
-            flow = _flow(brokers, stage, collection, Path(folder) / "dead_letters.jsonl")
-            run_main(flow, epoch_interval=timedelta(seconds=1))  # type: ignore[no-untyped-call]  # Bytewax leaves it bare
-            stored = Server(memory=True).client().count(collection.name).count
+            dead = Path(folder) / "dead_letters.jsonl"
+            stored = run_whole(brokers, (stage,), collection, dead)
             assert stored == len(texts.texts), stored
 
         timings = in_turn(
@@ -84,12 +80,29 @@ def run() -> Table:
     return table
 
 
-def _flow(brokers: str, stage: DenseStage, collection: Collection, dead: Path) -> Dataflow:
+def send(brokers: str, texts: Sequence[str]) -> None:
+    """Put texts into the topic that `run_whole` reads."""
+    create_topic(brokers, _TOPIC, 1)
+    messages = (
+        (str(number).encode(), json.dumps({"text": text}).encode())
+        for number, text in enumerate(texts)
+    )
+    produce(brokers, _TOPIC, messages)
+
+
+def run_whole(brokers: str, stages: Stages, collection: Collection, dead: Path) -> int:
+    """Run the whole flow, Kafka to Qdrant in memory; give the points that are stored then."""
+    flow = _flow(brokers, stages, collection, dead)
+    run_main(flow, epoch_interval=timedelta(seconds=1))  # type: ignore[no-untyped-call]  # Bytewax leaves it bare
+    return Server(memory=True).client().count(collection.name).count
+
+
+def _flow(brokers: str, stages: Stages, collection: Collection, dead: Path) -> Dataflow:
     flow = Dataflow("benchmark")
     source = KafkaSource(Cluster(brokers=brokers), [_TOPIC], Reading(tail=False, max_batch=_WINDOW))
     records = decode("decode", op.input("kafka", flow, source), schema=Schema())
     windows = window("window", records.oks, limits=WindowLimits(max_records=_WINDOW))
-    embedded = embed_dense("embed", windows, stage=stage)
+    embedded = run_stages("embed", windows, stages=stages)
     points = to_points("points", embedded.oks, identity=Identity(collection=collection.name))
     op.output("qdrant", points.oks, QdrantSink(Server(memory=True), collection))
     failures = op.merge("failures", records.errs, embedded.errs, points.errs)
