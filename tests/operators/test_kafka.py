@@ -28,7 +28,7 @@ from fastembed_stream import SettingError
 from flows.local_broker import create_topic
 from operators import Cluster, KafkaSource, Message, Outgoing, Reading, outages
 from operators.kafka import source
-from operators.kafka.source import _SharedConsumer
+from operators.kafka.consuming import SharedConsumer
 from tests.operators.kafka_things import beside, fill, new_topic, reading, stored, values, write
 from tests.operators.things import NO_TIME, EntryPoint, Kept, on_workers, wait_until
 
@@ -91,14 +91,14 @@ def test_the_partitions_of_a_worker_share_one_consumer(
 ) -> None:
     topic = new_topic(brokers, 5)
     fill(brokers, topic, range(3))
-    made: list[_SharedConsumer] = []
+    made: list[SharedConsumer] = []
 
-    class Counted(_SharedConsumer):
+    class Counted(SharedConsumer):
         def __init__(self, cluster: Cluster, how: Reading) -> None:
             super().__init__(cluster, how)
             made.append(self)
 
-    monkeypatch.setattr(source, "_SharedConsumer", Counted)
+    monkeypatch.setattr(source, "SharedConsumer", Counted)
     flow, kept = reading(brokers, [topic])
     entry_point(flow)
     assert values(kept.items) == [0, 1, 2]

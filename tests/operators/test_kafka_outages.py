@@ -12,8 +12,8 @@ from confluent_kafka import KafkaError
 
 from flows.local_broker import create_topic, free_port, running_broker
 from operators import BrokenFlowError, Cluster, KafkaSource, Message, Reading, outages
-from operators.kafka import OnGap, cluster, source
-from operators.kafka.source import _SharedConsumer
+from operators.kafka import OnGap, cluster, consuming
+from operators.kafka.consuming import SharedConsumer
 from tests.operators.kafka_things import beside, fill, frozen, new_topic, reading, values
 from tests.operators.things import EntryPoint, on_workers, wait_until
 
@@ -146,7 +146,7 @@ def test_a_topic_made_again_while_it_is_read_ends_the_flow_and_its_logs_are_not_
 ) -> None:
     fill(mock_cluster, "swapped", range(5))
     logs = iter(["old", "new"])
-    monkeypatch.setattr(source, "log_of", lambda *_: next(logs))
+    monkeypatch.setattr(consuming, "log_of", lambda *_: next(logs))
     part = resumed(mock_cluster, "swapped", 1_000_000, "continue")
     with pytest.raises(BrokenFlowError, match="swapped was made again while it was read"):
         wait_until(lambda: part.next_batch() is None)
@@ -158,7 +158,7 @@ def test_a_resume_before_the_start_of_the_log_fails_and_counts_what_is_lost(
 ) -> None:
     topic = new_topic(brokers)
     fill(brokers, topic, range(10))
-    monkeypatch.setattr(_SharedConsumer, "_watermarks", lambda *_: (5, 10))
+    monkeypatch.setattr(SharedConsumer, "_watermarks", lambda *_: (5, 10))
     with pytest.raises(BrokenFlowError) as failed:
         resumed(brokers, topic, 2, "fail")
     assert "3 messages are gone (retention): the log starts at 5" in str(failed.value)
@@ -169,7 +169,7 @@ def test_a_resume_before_the_start_of_the_log_goes_on_with_what_is_left_where_as
 ) -> None:
     topic = new_topic(brokers)
     fill(brokers, topic, range(10))
-    monkeypatch.setattr(_SharedConsumer, "_watermarks", lambda *_: (5, 10))
+    monkeypatch.setattr(SharedConsumer, "_watermarks", lambda *_: (5, 10))
     part = resumed(brokers, topic, 2, "continue")
     found: list[Message] = []
 
@@ -185,7 +185,7 @@ def test_a_resume_before_the_start_of_the_log_goes_on_with_what_is_left_where_as
 def test_an_error_that_no_waiting_mends_ends_the_flow(brokers: str) -> None:
     topic = new_topic(brokers)
     part = resumed(brokers, topic, 0, "fail")
-    shared: _SharedConsumer = part._shared  # type: ignore[attr-defined]  # what _Partition holds
+    shared: SharedConsumer = part._shared  # type: ignore[attr-defined]  # what _Partition holds
 
     class Told:
         def topic(self) -> str:
