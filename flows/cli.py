@@ -23,18 +23,26 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fastembed_stream import FastembedStreamError, Fetching, Model, catalog, locate
+from fastembed_stream import (
+    FastembedStreamError,
+    Fetching,
+    Model,
+    SettingError,
+    catalog,
+    locate,
+)
 from fastembed_stream.recipes import KINDS
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Streams of text, embedded where they flow and searchable within seconds.",
+    help="Streams of text and images, embedded where they flow and searchable within seconds.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 _MOST_HITS = 100
+_CROSS_ENCODER = "Xenova/ms-marco-MiniLM-L-6-v2"
 
 
 @app.callback()
@@ -42,27 +50,91 @@ def _logging(*, verbose: Annotated[bool, typer.Option(help="Show what happens.")
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR)
 
 
+class _Flow(Enum):
+    """The flows; written out, since importing them is dear."""
+
+    TEXT = "text"
+    HYBRID = "hybrid"
+    IMAGES = "images"
+    RERANK = "rerank"
+
+
+class _Mode(Enum):
+    """The modes of search."""
+
+    DENSE = "dense"
+    SPARSE = "sparse"
+    HYBRID = "hybrid"
+    LATE = "late"
+    MUVERA = "muvera"
+    IMAGE = "image"
+
+
 @app.command()
 def demo(
-    documents: Annotated[int, typer.Option(min=1, help="How many docstrings.")] = 1_500,
-    keep: Annotated[Optional[Path], typer.Option(help="Leave the collection here.")] = None,  # noqa: UP045  typer reads it on 3.10
+    *,
+    flow: Annotated[_Flow, typer.Option(help="Which of the flows.")] = _Flow.TEXT,
+    documents: Annotated[
+        Optional[int],  # noqa: UP045  typer reads it on 3.10
+        typer.Option(min=1, help="How many docstrings, or pictures; else what suits the flow."),
+    ] = None,
+    keep: Annotated[Optional[Path], typer.Option(help="Leave the collection here.")] = None,  # noqa: UP045
+    rerank_folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Files of a cross-encoder, for the flow rerank."),
+    ] = None,
 ) -> None:
-    """Run the main job here: broker, flow, model, collection, questions."""
+    """Run a flow here: broker, models, collection, questions; nothing is fetched."""
     from flows import demo as job
 
-    _guarded(lambda: job.run(Console(), n_documents=documents, keep=keep))
+    def show() -> None:
+        if rerank_folder is not None and flow is not _Flow.RERANK:
+            msg = f"--rerank-folder is for --flow rerank; {flow.value} puts nothing in order."
+            raise SettingError(msg)
+        job.run(
+            Console(),
+            flow=flow.value,
+            n_documents=documents,
+            keep=keep,
+            rerank_folder=rerank_folder,
+        )
+
+    _guarded(show)
 
 
 @app.command()
 def search(
-    question: str,
+    question: Annotated[str, typer.Argument(help="A text; of mode image, a picture's path.")],
+    *,
+    mode: Annotated[Optional[_Mode], typer.Option(help="Else hybrid, dense or image.")] = None,  # noqa: UP045
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help=f"Put hits in order by {_CROSS_ENCODER}.")
+    ] = False,
+    rerank_folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Its files; else they are fetched."),
+    ] = None,
     folder: Annotated[Optional[Path], typer.Option("--dir", help="A kept collection.")] = None,  # noqa: UP045
     limit: Annotated[int, typer.Option(min=1, max=_MOST_HITS)] = 5,
 ) -> None:
     """Ask the collection that `demo --keep` left."""
     from flows import demo as job
 
-    _guarded(lambda: Console().print(job.search(question, folder=folder, limit=limit)))
+    def ask() -> None:
+        if rerank_folder is not None and not rerank:
+            msg = "--rerank-folder says where a cross-encoder is; add --rerank to use it."
+            raise SettingError(msg)
+        found = job.search(
+            question,
+            mode=mode.value if mode else None,
+            folder=folder,
+            limit=limit,
+            rerank_model=_CROSS_ENCODER if rerank else None,
+            rerank_folder=rerank_folder,
+        )
+        Console().print(found)
+
+    _guarded(ask)
 
 
 _Family = Enum("_Family", {kind.name: kind.name for kind in KINDS})  # type: ignore[misc]  # from data

@@ -8,18 +8,24 @@ import re
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import yaml
 from bytewax import run as bytewax_run
 
-from flows.settings import PREFIX, TextSettings
+from flows.settings import PREFIX, HybridSettings, ImageSettings, TextSettings
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text(encoding="utf-8"))
 FLOW: dict[str, Any] = COMPOSE["services"]["flow"]
+Settings: TypeAlias = TextSettings | HybridSettings | ImageSettings
+SETTINGS: dict[str, type[Settings]] = {
+    "text_to_qdrant": TextSettings,
+    "hybrid_to_qdrant": HybridSettings,
+    "images_to_qdrant": ImageSettings,
+}
 
 REQUEST_AND_PAUSE_S = 60
 """What a write that is being tried may still take when the time to drain is over."""
@@ -48,35 +54,52 @@ def seconds(duration: str) -> float:
     return float(number) * {"s": 1, "m": 60}[unit]
 
 
+def told(text: str, flow: str) -> str:
+    """Put the flow's name where the compose file takes it from the environment."""
+    return text.replace("${FLOW:-text_to_qdrant}", flow)
+
+
+@pytest.fixture(params=SETTINGS)
+def flow(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch) -> TextSettings:
+def settings(flow: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Read the settings as the flow's container would."""
     for name, value in {**image_environment(), **FLOW["environment"]}.items():
         if name.startswith(PREFIX):
-            monkeypatch.setenv(name, value)
-    return TextSettings.from_environment()
+            monkeypatch.setenv(name, told(value, flow))
+    return SETTINGS[flow].from_environment()
 
 
-def test_the_environment_of_the_container_is_accepted_whole(settings: TextSettings) -> None:
+def test_the_environment_of_the_container_is_accepted_whole(
+    settings: Settings,
+) -> None:
     assert settings.metrics_port is not None, "the health check asks for metrics"
     assert settings.dead_letter_topic, "a file in a container is gone with it"
 
 
 def test_the_topics_that_the_flow_reads_and_writes_are_made_before_it(
-    settings: TextSettings,
+    settings: Settings,
 ) -> None:
     made = set(re.findall(r"--topic (\S+)", str(COMPOSE["services"]["topics"]["command"])))
     assert made == {*settings.kafka_topics, settings.dead_letter_topic}
     assert FLOW["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
-def test_the_container_is_killed_only_after_the_time_to_drain(settings: TextSettings) -> None:
+def test_the_container_is_killed_only_after_the_time_to_drain(
+    settings: Settings,
+) -> None:
     grace_s = seconds(FLOW["stop_grace_period"])
     assert settings.qdrant_timeout_s <= REQUEST_AND_PAUSE_S / 2
     assert grace_s > settings.drain_s + REQUEST_AND_PAUSE_S
 
 
-def test_the_addresses_of_the_flow_are_services(settings: TextSettings) -> None:
+def test_the_addresses_of_the_flow_are_services(
+    settings: Settings,
+) -> None:
     services = set(COMPOSE["services"])
     assert settings.kafka_brokers.partition(":")[0] in services
     assert settings.qdrant_url.removeprefix("http://").partition(":")[0] in services
@@ -85,16 +108,40 @@ def test_the_addresses_of_the_flow_are_services(settings: TextSettings) -> None:
 def test_bytewax_accepts_the_command_line_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = exec_form("ENTRYPOINT")
     assert entry[-3:] == ["python", "-m", "bytewax.run"]
-    monkeypatch.setattr(sys, "argv", ["bytewax.run", *exec_form("CMD")])
+    assert run_with(exec_form("CMD"), monkeypatch) == "flows.text_to_qdrant"
+
+
+def test_bytewax_accepts_the_command_line_of_every_flow(
+    flow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [told(word, flow) for word in FLOW["command"]]
+    assert run_with(words, monkeypatch) == f"flows.{flow}"
+
+
+def run_with(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Check what would run, and give its module."""
+    monkeypatch.setattr(sys, "argv", ["bytewax.run", *words])
     arguments = bytewax_run._parse_args()  # type: ignore[no-untyped-call]  # Bytewax leaves it bare
-    module, _, factory = arguments.import_str.partition(":")
+    module, _, factory = str(arguments.import_str).partition(":")
     assert callable(getattr(importlib.import_module(module), factory))
     assert str(arguments.recovery_directory) in volumes_of("flow")
+    return module
+
+
+def test_flows_share_neither_collection_nor_recovery_store() -> None:
+    mark = "${FLOW:-text_to_qdrant}"
+    assert mark in FLOW["environment"]["STREAM_COLLECTION"]
+    assert mark in COMPOSE["volumes"]["recovery"]["name"]
+
+
+def test_every_flow_that_the_compose_file_can_run_is_one_that_fills_a_collection() -> None:
+    found = {path.stem for path in (ROOT / "flows").glob("*_to_qdrant.py")}
+    assert set(SETTINGS) == found
 
 
 def test_signals_reach_python_from_the_first_moment() -> None:
     assert exec_form("ENTRYPOINT")[:2] == ["tini", "--"]
-    assert "command" not in FLOW, "the image's command is the one that is checked"
+    assert isinstance(FLOW["command"], list), "a shell would keep signals from Python"
     assert "entrypoint" not in FLOW
 
 

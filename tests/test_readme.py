@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import os
 import re
 import runpy
 import shlex
@@ -18,7 +20,14 @@ from typer.main import get_command
 
 from fastembed_stream import catalog
 from flows.cli import app
-from flows.settings import PREFIX, TextSettings
+from flows.settings import (
+    PREFIX,
+    HybridSettings,
+    ImageSettings,
+    Process,
+    QuerySettings,
+    TextSettings,
+)
 from operators import Server, dead_letter, metrics
 from operators.records import Failure, Message
 
@@ -29,7 +38,14 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
-SETTINGS = re.compile(r"<!-- settings -->\n(.*?)<!-- /settings -->", re.DOTALL)
+SETTINGS = re.compile(r"<!-- settings: (\w+) -->\n(.*?)<!-- /settings -->", re.DOTALL)
+SHARED = "shared"
+FLOWS: dict[str, type[Process]] = {
+    "text_to_qdrant": TextSettings,
+    "hybrid_to_qdrant": HybridSettings,
+    "images_to_qdrant": ImageSettings,
+    "rerank_queries": QuerySettings,
+}
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -43,12 +59,29 @@ def commands() -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def settings_table() -> str:
-    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
-    for name, field in TextSettings.model_fields.items():
-        variable = f"`{PREFIX}{name}`".upper()
-        rows.append(f"| {variable} | {default_of(field)} | {meaning_of(field)} |")
-    return "\n".join(rows) + "\n"
+def environments() -> list[list[list[str]]]:
+    """Give the blocks that set variables and then run a flow, line by line in words."""
+    found = [[shlex.split(line) for line in block.splitlines()] for block in blocks("sh")]
+    return [lines for lines in found if lines[0][0] == "export" and lines[-1][0] == "python"]
+
+
+def settings_tables() -> dict[str, str]:
+    """Give the table of what all flows share, and one of what each is told besides."""
+    rows = {flow: rows_of(settings) for flow, settings in FLOWS.items()}
+    first, *others = rows.values()
+    shared = [row for row in first if all(row in more for more in others)]
+    tables = {SHARED: shared} | {
+        flow: [row for row in more if row not in shared] for flow, more in rows.items()
+    }
+    head = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    return {name: "\n".join([*head, *table]) + "\n" for name, table in tables.items()}
+
+
+def rows_of(settings: type[Process]) -> list[str]:
+    return [
+        f"| `{PREFIX}{name.upper()}` | {default_of(field)} | {meaning_of(field)} |"
+        for name, field in settings.model_fields.items()
+    ]
 
 
 def default_of(field: FieldInfo) -> str:
@@ -87,28 +120,69 @@ def test_each_python_block_of_the_readme_runs_alone_and_offline(
         Server(memory=True).close()
 
 
+@pytest.mark.parametrize("code", blocks("py"), ids=lambda code: code.strip().splitlines()[0])
+def test_each_python_block_that_needs_a_hub_uses_what_there_is(code: str) -> None:
+    tree = ast.parse(code)
+    [imported] = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    module = importlib.import_module(imported.module or "")
+    [name] = [alias.name for alias in imported.names]
+    known = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert all(hasattr(getattr(module, name), attribute) for attribute in known)
+    [opened, *_] = re.findall(rf'{name}\("([^"]+)"\)', code)
+    assert catalog.named(opened)
+
+
 def test_the_python_of_contributing_builds_a_row() -> None:
     for code in blocks("python", CONTRIBUTING):
         exec(compile(code, "CONTRIBUTING.md", "exec"), {})  # noqa: S102  our own file
 
 
-def test_the_table_of_settings_is_that_of_the_code() -> None:
-    found = SETTINGS.search(README)
-    assert found is not None, "README.md has lost its <!-- settings --> marks"
-    wanted = settings_table()
-    assert found[1] == wanted, f"Put this between the settings marks of README.md:\n\n{wanted}"
+@pytest.mark.parametrize("name", [SHARED, *FLOWS])
+def test_each_table_of_settings_is_that_of_the_code(name: str) -> None:
+    found = dict(SETTINGS.findall(README))
+    assert name in found, f"README.md has lost its <!-- settings: {name} --> marks"
+    wanted = settings_tables()[name]
+    assert found[name] == wanted, f"Put this between the marks of {name}:\n\n{wanted}"
 
 
-def test_every_setting_says_what_it_means_and_no_secret_has_a_default() -> None:
-    for name, field in TextSettings.model_fields.items():
+@pytest.mark.parametrize("settings", FLOWS.values(), ids=FLOWS)
+def test_every_setting_says_what_it_means_and_no_secret_has_a_default(
+    settings: type[Process],
+) -> None:
+    for name, field in settings.model_fields.items():
         assert field.description, name
         if SecretStr in get_args(field.annotation):
             assert field.default is None, name
 
 
 def test_every_variable_that_the_readme_names_is_a_setting() -> None:
-    known = {f"{PREFIX}{name}".upper() for name in TextSettings.model_fields}
+    known = {
+        f"{PREFIX}{name}".upper() for settings in FLOWS.values() for name in settings.model_fields
+    }
     assert set(re.findall(r"\bSTREAM_[A-Z_]+[A-Z]\b", README)) <= known
+
+
+def test_every_flow_there_is_has_a_section() -> None:
+    factories = {
+        path.stem for path in (ROOT / "flows").glob("*.py") if "def flow()" in path.read_text()
+    }
+    assert factories == set(FLOWS)
+    for flow in factories:
+        assert f"\n### {flow}\n" in README
+
+
+@pytest.mark.parametrize("lines", environments(), ids=lambda lines: " ".join(lines[-1][3:4]))
+def test_each_flow_accepts_the_environment_that_is_shown_with_it(
+    lines: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+    for words in lines[:-1]:
+        assert words[0] == "export"
+        for pair in words[1:]:
+            monkeypatch.setenv(*pair.split("=", 1))
+    flow = lines[-1][3].removeprefix("flows.").partition(":")[0]
+    FLOWS[flow].from_environment()
 
 
 def test_every_command_of_the_project_that_the_readme_names_exists() -> None:
