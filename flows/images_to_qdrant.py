@@ -28,5 +28,7 @@ def build(settings: ImageSettings) -> Dataflow:
     embedding = settings.stages()
     for stage in embedding:
         stage.open()
+    stages = (settings.fetch, *embedding)
     spaces = settings.spaces(embedding)
-    return searchable("images_to_qdrant", settings, (settings.fetch, *embedding), spaces)
+    # A window counts images: base64 would weigh as text of thousands of tokens, each image alone.
+    return searchable("images_to_qdrant", settings, stages, spaces, longest=1)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from fastembed_stream.errors import ModelFilesError
 from fastembed_stream.model import Model
-from fastembed_stream.recipes import Recipe
+from fastembed_stream.recipes import IMAGE, LATE_MULTIMODAL, Recipe
 
 __all__ = ["fingerprint"]
 
 # Counted up when the digits of the same model would change: stored vectors are compared by them.
 _FORMAT = 1
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+_PIXEL_FILES = ("preprocessor_config.json", "processor_config.json")
 # Read whole up to here; of longer files both ends, since a retrained or requantized model differs
 # in them too, and opening must not read gigabytes.
 _WHOLE_BYTES = 64 << 20
@@ -47,7 +48,8 @@ def fingerprint(model: Model, folder: Path) -> str:
             msg = f"No fingerprint for model {model.name!r}: {name!r} is not in {folder}."
             raise ModelFilesError(msg)
         state.update(_content(folder / name))
-    for name in _TOKENIZER_FILES:
+    sees = model.kind in {IMAGE, LATE_MULTIMODAL}
+    for name in (*_TOKENIZER_FILES, *(_PIXEL_FILES if sees else ())):
         if (folder / name).is_file():
             state.update(name.encode() + _content(folder / name))
     return state.hexdigest()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
-from fastembed_stream.errors import SettingError
 from flows.settings.engine import Engine
 from flows.settings.process import PREFIX
 from operators import ChunkStage
@@ -21,6 +21,16 @@ class Chunks(Engine):
         None, description="split texts into parts of so many tokens, a point each; else not at all"
     )
     chunk_overlap: int = Field(0, description="tokens that a part repeats of the one before")
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.chunk_tokens is None and self.chunk_overlap:
+            msg = f"{PREFIX}CHUNK_OVERLAP says nothing without {PREFIX}CHUNK_TOKENS"
+            raise ValueError(msg)
+        if self.chunk_tokens is not None and self.chunk_model is None:
+            msg = f"{PREFIX}CHUNK_TOKENS needs a model that counts tokens; name one that embeds"
+            raise ValueError(msg)
+        return self
 
     @property
     def chunk_model(self) -> str | None:
@@ -38,11 +48,8 @@ class Chunks(Engine):
 
         stored_as  field of the payload that has the text
         """
-        if self.chunk_tokens is None:
+        if self.chunk_tokens is None or self.chunk_model is None:
             return ()
-        if self.chunk_model is None:
-            msg = f"{PREFIX}CHUNK_TOKENS needs a model that counts tokens; name one that embeds."
-            raise SettingError(msg)
         stage = ChunkStage(
             model=self.chunk_model,
             folder=self.chunk_folder,

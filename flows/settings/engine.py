@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 from fastembed_stream import Fetching, Runtime
 from flows.settings.process import Process, listed
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Numbers"]
 
 Numbers = Annotated[tuple[int, ...], NoDecode]
 

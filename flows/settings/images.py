@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from bytewax.inputs import Source
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
-from typing_extensions import override
+from typing_extensions import Self, override
 
-from flows.settings.engine import Engine
+from flows.settings.engine import Engine, Numbers
 from flows.settings.incoming import Incoming
 from flows.settings.models import NONE, OptionalName
-from flows.settings.process import Names, listed
+from flows.settings.process import PREFIX, Names, listed
 from flows.settings.store import DeadLetters, Store
 from operators import (
     FetchImages,
@@ -51,14 +51,34 @@ class Pictures(Incoming):
     max_image_bytes: int = Field(16 << 20, description="larger images become dead letters")
     image_folders: Folders = Field((), description="where paths may lead, with commas")
     image_hosts: Names = Field((), description="hosts that may be asked for URLs; none unless told")
+    image_ports: Numbers = Field((), description="other ports of theirs than 443 (80 of http)")
     image_http: bool = Field(default=False, description="allow http:// beside https://")
     image_private: bool = Field(default=False, description="allow addresses of the own network")
     image_timeout_s: float = Field(15.0, description="seconds for one image, all tries included")
 
+    # A batch has all its images in memory, and a graph for images is full with few.
+    window_records: int = Field(64, description="images of one window")
+
     _inputs: ClassVar[tuple[str, ...]] = ("kafka_topics", "input_file", "input_folder")
-    _split = field_validator("image_folders", "image_hosts", "payload_fields", mode="before")(
-        listed
-    )
+    _split = field_validator(
+        "image_folders", "image_hosts", "image_ports", "payload_fields", mode="before"
+    )(listed)
+
+    @model_validator(mode="after")
+    def _as_it_is_given(self) -> Self:
+        if self.input_folder is not None and self.format != "bytes":
+            msg = f"{PREFIX}INPUT_FOLDER has images: {PREFIX}FORMAT must be bytes, as by default"
+            raise ValueError(msg)
+        if self.input_file is not None and self.format != "json":
+            msg = f"{PREFIX}INPUT_FILE has lines: {PREFIX}FORMAT must be json"
+            raise ValueError(msg)
+        if self.format == "json" and self.image_as == "path" and not self.image_folders:
+            msg = f"{PREFIX}IMAGE_AS=path: {PREFIX}IMAGE_FOLDERS must say which folders may be read"
+            raise ValueError(msg)
+        if self.format == "json" and self.image_as == "url" and not self.image_hosts:
+            msg = f"{PREFIX}IMAGE_AS=url: {PREFIX}IMAGE_HOSTS must say which hosts may be asked"
+            raise ValueError(msg)
+        return self
 
     @property
     @override
@@ -88,6 +108,7 @@ class Pictures(Incoming):
         if self.image_hosts:
             web = Web(
                 hosts=self.image_hosts,
+                ports=self.image_ports,
                 plain_http=self.image_http,
                 private=self.image_private,
                 max_bytes=self.max_image_bytes,
@@ -116,6 +137,14 @@ class ImageSettings(Store, Engine, Pictures, DeadLetters):
     muvera: bool = Field(
         default=True, description="write the vector `muvera`, which finds what `pages` rescores"
     )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.model is None and self.pages_model is None:
+            names = f"{PREFIX}MODEL and {PREFIX}PAGES_MODEL"
+            msg = f"{names} are both {NONE}; one has to write a vector"
+            raise ValueError(msg)
+        return self
 
     def stages(self) -> tuple[PictureStage, ...]:
         """Give what embeds, in the order in which a batch meets it."""

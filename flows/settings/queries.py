@@ -28,9 +28,17 @@ _VECTORS: dict[Mode, tuple[str, ...]] = {
 }
 
 
-def search_of(mode: Mode, *, fusion: Literal["rrf", "dbsf"], candidates: int) -> Search:
-    """Say a mode as a search: `muvera` is rescored by `late`, `hybrid` fuses dense and sparse."""
+def search_of(
+    mode: Mode, *, fusion: Literal["rrf", "dbsf"], candidates: int, rescore: bool = True
+) -> Search:
+    """
+    Say a mode as a search: `muvera` is rescored by `late`, `hybrid` fuses dense and sparse.
+
+    rescore  whether the collection has the multivectors that `muvera` needs for that
+    """
     match mode:
+        case "muvera" if not rescore:
+            return Nearest(vector=mode)
         case "muvera":
             return Rescored(first=Nearest(vector="muvera"), by="late", candidates=candidates)
         case "hybrid":
@@ -44,7 +52,7 @@ class QuerySettings(Models, Qdrant, Documents, DeadLetters):
 
     search: Mode = Field("hybrid", description="what finds the candidates")
     fusion: Literal["rrf", "dbsf"] = Field("rrf", description="how `hybrid` makes one list of two")
-    limit: int = Field(10, description="hits of a query that asks for no other number")
+    limit: int = Field(10, description="hits of a query that asks for no other number", ge=1)
     candidates: int = Field(100, description="points that each vector brings before the last step")
     rerank_model: OptionalName = Field(
         "Xenova/ms-marco-MiniLM-L-6-v2",
@@ -52,7 +60,9 @@ class QuerySettings(Models, Qdrant, Documents, DeadLetters):
     )
     rerank_folder: Path | None = Field(None, description="take its files from here")
     rerank_field: str = Field("text", description="what of a hit's payload it reads")
-    rerank_candidates: int = Field(50, description="hits that it reads of each query")
+    rerank_candidates: int = Field(
+        50, description="hits that it reads of each query, the most that one can ask for", ge=1
+    )
     results_topic: str | None = Field(None, description="Kafka topic for the answers")
     results_file: Path | None = Field(None, description="file for them (JSONL) instead")
 
@@ -61,6 +71,22 @@ class QuerySettings(Models, Qdrant, Documents, DeadLetters):
         names = f"{PREFIX}RESULTS_TOPIC or {PREFIX}RESULTS_FILE"
         if (self.results_topic is None) == (self.results_file is None):
             msg = f"{names}: exactly one has to say where answers go"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _searchable(self) -> Self:
+        models = {"dense": self.dense_model, "sparse": self.sparse_model, "late": self.late_model}
+        lacking = [name for name in _VECTORS[self.search] if models.get(name, "") is None]
+        if lacking:
+            names = " and ".join(f"{PREFIX}{name}_MODEL".upper() for name in lacking)
+            msg = f"{PREFIX}SEARCH={self.search} needs {names}, told to be {NONE}"
+            raise ValueError(msg)
+        if self.search == "muvera" and not self.muvera:
+            msg = f"{PREFIX}SEARCH=muvera needs {PREFIX}MUVERA, told to be off"
+            raise ValueError(msg)
+        if self.search == "late" and not self.store_late:
+            msg = f"{PREFIX}SEARCH=late needs {PREFIX}STORE_LATE, told to be off"
             raise ValueError(msg)
         return self
 
@@ -73,12 +99,20 @@ class QuerySettings(Models, Qdrant, Documents, DeadLetters):
     def retrieve(self, spaces: dict[str, VectorSpace]) -> RetrieveStage:
         """Give what finds; `spaces` are those of the stages that embed questions."""
         wanted = {name: spaces[name] for name in _VECTORS[self.search] if name in spaces}
-        limit = self.limit if self.rerank_model is None else self.rerank_candidates
+        # What is read by a cross-encoder is more than what is asked for: it keeps the limits.
+        ranked = self.rerank_model is not None
+        search = search_of(
+            self.search,
+            fusion=self.fusion,
+            candidates=self.candidates,
+            rescore=self.store_late,
+        )
         return RetrieveStage(
             server=self.server,
             collection=Collection(name=self.collection, vectors=wanted or spaces),
-            search=search_of(self.search, fusion=self.fusion, candidates=self.candidates),
-            limit=max(limit, self.limit),
+            search=search,
+            limit=self._most_ranked if ranked else self.limit,
+            limit_field=None if ranked else "limit",
         )
 
     @property
@@ -90,8 +124,14 @@ class QuerySettings(Models, Qdrant, Documents, DeadLetters):
             model=self.rerank_model,
             document_field=self.rerank_field,
             limit=self.limit,
+            limit_field="limit",
+            most=self._most_ranked,
             folder=self.rerank_folder,
             fetching=self.fetching,
             runtime=self.runtime,
         )
         return (stage,)
+
+    @property
+    def _most_ranked(self) -> int:
+        return max(self.rerank_candidates, self.limit)

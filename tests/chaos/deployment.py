@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from confluent_kafka import Consumer, TopicPartition
 from qdrant_client import QdrantClient, models
 
 __all__ = [
@@ -21,8 +24,10 @@ __all__ = [
     "N_PARTITIONS",
     "TOPIC",
     "Deployment",
+    "committed",
     "deployed",
     "documents",
+    "same",
     "stored",
 ]
 
@@ -38,12 +43,13 @@ class Deployment:
     """
     A flow as it is deployed: `python -m bytewax.run`, a recovery store, and its environment.
 
-    n_processes  processes of the cluster, -a/-i; n_workers is of each
+    flow  module of `flows`
     """
 
     folder: Path
     brokers: str
     environment: dict[str, str] = field(default_factory=dict)
+    flow: str = "text_to_qdrant"
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -53,9 +59,9 @@ class Deployment:
         subprocess.run(command, check=True, cwd=ROOT)
 
     def start(self, n_workers: int = 1, *, addresses: Sequence[str] = ()) -> None:
-        """Start the flow's processes."""
+        """Start the flow's processes, one for each address, and each with so many workers."""
         for number in range(max(len(addresses), 1)):
-            command = [sys.executable, "-m", "bytewax.run", "flows.text_to_qdrant:flow"]
+            command = [sys.executable, "-m", "bytewax.run", f"flows.{self.flow}:flow"]
             command += ["-w", str(n_workers), "-s", "1", "-b", "0"]
             command += ["-r", str(self.folder / "recovery")]
             if addresses:
@@ -64,7 +70,7 @@ class Deployment:
             with log:
                 self._running.append(
                     subprocess.Popen(
-                        command, cwd=ROOT, env=self._env(), stdout=log, stderr=subprocess.STDOUT
+                        command, cwd=ROOT, env=self.env(), stdout=log, stderr=subprocess.STDOUT
                     )
                 )
 
@@ -79,6 +85,12 @@ class Deployment:
         """Ask all processes to end, and give their exit codes."""
         for process in self._running:
             process.send_signal(signal.SIGTERM)
+        codes = [process.wait(timeout=within_s) for process in self._running]
+        self._running.clear()
+        return codes
+
+    def ended(self, *, within_s: float = 60.0) -> list[int]:
+        """Wait until all processes end by themselves, and give their exit codes."""
         codes = [process.wait(timeout=within_s) for process in self._running]
         self._running.clear()
         return codes
@@ -105,12 +117,13 @@ class Deployment:
         until = time.monotonic() + seconds
         self.wait_for(lambda: time.monotonic() >= until, within_s=seconds + 5)
 
-    def _env(self) -> dict[str, str]:
+    def env(self) -> dict[str, str]:
+        """Give the environment of the processes."""
         return {
             **os.environ,
             "STREAM_KAFKA_BROKERS": self.brokers,
             "STREAM_KAFKA_TOPICS": TOPIC,
-            "STREAM_MODEL": MODEL,
+            **({"STREAM_MODEL": MODEL} if self.flow == "text_to_qdrant" else {}),
             "STREAM_COLLECTION": COLLECTION,
             "STREAM_WINDOW_RECORDS": "16",
             "STREAM_TOKEN_BUDGET": "256",
@@ -120,10 +133,12 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path, brokers: str, **environment: str) -> Iterator[Deployment]:
+def deployed(
+    folder: Path, brokers: str, *, flow: str = "text_to_qdrant", **environment: str
+) -> Iterator[Deployment]:
     """Give a deployment, and kill what is left of it."""
     folder.mkdir()
-    deployment = Deployment(folder=folder, brokers=brokers, environment=environment)
+    deployment = Deployment(folder=folder, brokers=brokers, environment=environment, flow=flow)
     try:
         yield deployment
     finally:
@@ -167,3 +182,35 @@ def stored(client: QdrantClient) -> dict[str, dict[str, object]]:
         if offset is None:
             break
     return {str(point.id): {"payload": point.payload, "vector": point.vector} for point in points}
+
+
+def same(left: dict[str, dict[str, object]], right: dict[str, dict[str, object]]) -> None:
+    """Check that two collections have the same points, payloads and vectors."""
+    assert left.keys() == right.keys()
+    for key, point in left.items():
+        assert point["payload"] == right[key]["payload"]
+        ours, theirs = _numbers(point["vector"]), _numbers(right[key]["vector"])
+        assert ours.keys() == theirs.keys()
+        for name, numbers in ours.items():
+            np.testing.assert_allclose(numbers, theirs[name], rtol=1e-4, atol=1e-5)
+
+
+def _numbers(vectors: Any) -> dict[str, Any]:
+    """Give named vectors as numbers; of a sparse one, those of each index, in order."""
+    return {
+        name: sorted(zip(one.indices, one.values, strict=True))
+        if isinstance(one, models.SparseVector)
+        else one
+        for name, one in vectors.items()
+    }
+
+
+def committed(brokers: str, topic: str = TOPIC, group: str = "fastembed-stream") -> int:
+    """Ask as a lag tool does: messages that the group is done with."""
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": group})
+    try:
+        numbers = consumer.list_topics(topic, timeout=5).topics[topic].partitions
+        parts = [TopicPartition(topic, number) for number in numbers]
+        return sum(max(part.offset, 0) for part in consumer.committed(parts, timeout=5))
+    finally:
+        consumer.close()

@@ -9,13 +9,20 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 from qdrant_client import QdrantClient
 
 from flows.local_broker import free_port, produce
-from tests.chaos.deployment import COLLECTION, TOPIC, Deployment, deployed, documents, stored
+from tests.chaos.deployment import (
+    COLLECTION,
+    TOPIC,
+    Deployment,
+    committed,
+    deployed,
+    documents,
+    same,
+    stored,
+)
 from tests.servers import RunningQdrant, running_qdrant
 
 if TYPE_CHECKING:
@@ -31,20 +38,11 @@ def expected(brokers: str) -> None:
     produce(brokers, TOPIC, documents(N_WRITES, of=2 * N_EDITED))
 
 
-def same(left: dict[str, dict[str, object]], right: dict[str, dict[str, object]]) -> None:
-    """Check that two collections have the same points, payloads and vectors."""
-    assert left.keys() == right.keys()
-    for name, point in left.items():
-        assert point["payload"] == right[name]["payload"]
-        ours, theirs = point["vector"]["dense"], right[name]["vector"]["dense"]  # type: ignore[index]  # named vectors
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
 def clean_run(folder: Path, brokers: str) -> dict[str, dict[str, object]]:
     """Read the whole topic once, without a scratch, into a folder of its own."""
     with deployed(folder, brokers, STREAM_QDRANT_PATH=str(folder / "points")) as flow:
         flow.start()
-        flow.wait_for(lambda: _lag(brokers) == 0)
+        flow.wait_for(lambda: committed(brokers) == N_WRITES)
         assert flow.stop() == [0]
     client = QdrantClient(path=str(folder / "points"))
     points = stored(client)
@@ -55,19 +53,6 @@ def clean_run(folder: Path, brokers: str) -> dict[str, dict[str, object]]:
 def _wait_for_upserts(flow: Deployment, server: RunningQdrant, n_more: int) -> None:
     wanted = server.stats()["upserts"] + n_more
     flow.wait_for(lambda: server.stats()["upserts"] >= wanted)
-
-
-def _lag(brokers: str, group: str = "fastembed-stream") -> int:
-    """Ask as a lag tool does: messages that the group has not committed yet."""
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": group})
-    try:
-        parts = [
-            TopicPartition(TOPIC, number)
-            for number in consumer.list_topics(TOPIC, timeout=5).topics[TOPIC].partitions
-        ]
-        return N_WRITES - sum(max(part.offset, 0) for part in consumer.committed(parts, timeout=5))
-    finally:
-        consumer.close()
 
 
 @pytest.mark.parametrize("grpc", [False, True], ids=["rest", "grpc"])
@@ -97,7 +82,7 @@ def test_kills_and_rescales_leave_what_one_clean_run_leaves(
 
             flow.start(1)
             client = QdrantClient(url=server.url, check_compatibility=False)
-            flow.wait_for(lambda: _lag(brokers, "kills") == 0, within_s=120)
+            flow.wait_for(lambda: committed(brokers, group="kills") == N_WRITES, within_s=120)
             assert flow.stop() == [0]
         same(stored(client), reference)
         assert client.count(COLLECTION).count == N_KEYS
@@ -115,7 +100,7 @@ def test_kills_at_any_time_lose_nothing_in_a_local_folder(tmp_path: Path, broker
             flow.let_run(chance.uniform(2.0, 5.5))
             flow.kill()
         flow.start(1)
-        flow.wait_for(lambda: _lag(brokers, "folder") == 0, within_s=120)
+        flow.wait_for(lambda: committed(brokers, group="folder") == N_WRITES, within_s=120)
         assert flow.stop() == [0]
     client = QdrantClient(path=points)
     same(stored(client), reference)
