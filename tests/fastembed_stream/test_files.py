@@ -33,7 +33,7 @@ from fastembed_stream.model import (
     Source,
     Tarball,
 )
-from fastembed_stream.recipes import DenseText, StaticText
+from fastembed_stream.recipes import DenseImage, DenseText, StaticText
 from tests.servers.hub_server import Fault, HubServer
 
 ROOT = Path(__file__).parents[2]
@@ -899,6 +899,18 @@ def test_the_fingerprint_follows_content_recipe_and_dimension_and_nothing_else(
         model(recipe=StaticText()),
     )
     assert len({base, *(fingerprint(row, tmp_path / "a") for row in rows)}) == 6
+
+
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
+def test_how_pixels_are_made_counts_for_models_that_see_and_for_no_others(
+    name: str, tmp_path: Path
+) -> None:
+    fill(tmp_path, FILES)
+    sees, reads = model(recipe=DenseImage()), model()
+    before = fingerprint(sees, tmp_path), fingerprint(reads, tmp_path)
+    (tmp_path / name).write_text('{"do_resize": true}')
+    assert fingerprint(sees, tmp_path) != before[0]
+    assert fingerprint(reads, tmp_path) == before[1]
 
 
 def test_a_field_that_a_later_version_adds_changes_no_fingerprint_until_it_is_used(
