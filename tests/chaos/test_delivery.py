@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import pytest
 from qdrant_client import QdrantClient
 
 from flows.local_broker import free_port, produce
@@ -55,11 +54,8 @@ def _wait_for_upserts(flow: Deployment, server: RunningQdrant, n_more: int) -> N
     flow.wait_for(lambda: server.stats()["upserts"] >= wanted)
 
 
-@pytest.mark.parametrize("grpc", [False, True], ids=["rest", "grpc"])
-def test_kills_and_rescales_leave_what_one_clean_run_leaves(
-    tmp_path: Path, brokers: str, *, grpc: bool
-) -> None:
-    chance = random.Random(20261122 + grpc)  # noqa: S311  which moments, not secrets
+def test_kills_and_rescales_leave_what_one_clean_run_leaves(tmp_path: Path, brokers: str) -> None:
+    chance = random.Random(20261122)  # noqa: S311  which moments, not secrets
     expected(brokers)
     reference = clean_run(tmp_path / "clean", brokers)
     assert len(reference) == N_KEYS
@@ -67,8 +63,6 @@ def test_kills_and_rescales_leave_what_one_clean_run_leaves(
     with running_qdrant(tmp_path / "server") as server:
         environment = {
             "STREAM_QDRANT_URL": server.url,
-            "STREAM_QDRANT_GRPC": str(grpc),
-            "STREAM_QDRANT_GRPC_PORT": str(server.grpc_port),
             "STREAM_KAFKA_GROUP": "kills",
         }
         with deployed(tmp_path / "kills", brokers, **environment) as flow:

@@ -120,8 +120,17 @@ def test_the_first_run_of_a_session_counts_for_nothing_since_it_allocates() -> N
     assert machine.best() == 128
 
 
+def test_a_size_that_is_over_at_once_is_tried_more_often() -> None:
+    quick = Machine(dict.fromkeys(CPU_BUDGETS, 100.0), seconds_for_one=0.0001)
+    quick.best()
+    assert quick.tried.count(256) == 10
+    steady = Machine(dict.fromkeys(CPU_BUDGETS, 100.0), seconds_for_one=0.002)
+    steady.best()
+    assert steady.tried.count(256) == 4
+
+
 def test_each_size_is_tried_twice_and_the_better_try_counts() -> None:
-    machine = Machine({128: 100, 256: 95, 512: 90, 1024: 90, 2048: 90})
+    machine = Machine({128: 100, 256: 95, 512: 90, 1024: 90, 2048: 90}, seconds_for_one=0.01)
     ordinary = machine.seconds_for
     machine.seconds_for = lambda budget: (  # type: ignore[method-assign]
         ordinary(budget) * (3 if len(machine.tried) % 2 else 1)
