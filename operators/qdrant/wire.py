@@ -10,8 +10,9 @@ multivectors go by gRPC where speed counts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,16 +42,22 @@ def upsert(server: Server, collection: str, points: Points, replaceable: models.
         message = _message(collection, points, replaceable)
         server.client().grpc_points.Upsert(message, timeout=server.whole_timeout_s)
         return
-    structs = list(map(_struct, points))
+    # The engine in this process keeps arrays; as lists they would be taken apart and put together.
+    as_sent = _for_engine if server.local else plain
+    structs = [_struct(point, as_sent) for point in points]
     server.client().upsert(collection, structs, update_filter=replaceable, wait=True)
 
 
-def _struct(point: Point) -> models.PointStruct:
+def _struct(point: Point, as_sent: Callable[[Vector], Any]) -> models.PointStruct:
     return models.PointStruct.model_construct(
         id=point.id,
-        vector={name: plain(vector) for name, vector in _vectors(point)},
+        vector={name: as_sent(vector) for name, vector in _vectors(point)},
         payload=dict(point.payload),
     )
+
+
+def _for_engine(vector: Vector) -> Any:  # noqa: ANN401  more than the models tell is taken
+    return plain(vector) if isinstance(vector, SparseEmbedding) else vector
 
 
 def plain(vector: Vector) -> _Plain:

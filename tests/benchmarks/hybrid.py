@@ -41,7 +41,7 @@ def run() -> Table:
         ) -> Callable[[], None]:
             def whole() -> None:
                 vectors = {stage.vector: stage.space() for stage in kept}
-                collection = Collection(name=f"round-{next(numbers)}", vectors=vectors)
+                collection = Collection(name=f"hybrid-{next(numbers)}", vectors=vectors)
                 done = run_whole(brokers, stages, collection, Path(folder) / "dead_letters.jsonl")
                 assert done == len(texts.texts), done
 

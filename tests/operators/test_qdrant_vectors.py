@@ -22,7 +22,7 @@ from operators import Collection, DeadLetterFile, Point, QdrantSink, Server, Vec
 from operators.qdrant import prepare
 from operators.qdrant.collection import IndexType
 from operators.qdrant.requests import AS_JSON, AS_PROTOBUF, fence, requests_of
-from operators.qdrant.wire import _message, _struct
+from operators.qdrant.wire import _message, _struct, plain
 from tests.operators.qdrant_things import (
     DIM,
     HYBRID,
@@ -305,7 +305,7 @@ def test_a_message_says_what_the_clients_own_conversion_says(
     dense: NDArray[np.float32], late: NDArray[np.float32], sparse: SparseEmbedding, key: str | int
 ) -> None:
     one = point_with(key, 3, dense=dense, late=late, words=sparse)
-    checked = models.PointStruct.model_validate(_struct(one).model_dump())
+    checked = models.PointStruct.model_validate(_struct(one, plain).model_dump())
     points = [RestToGrpc.convert_point_struct(checked)]
     expected = grpc.UpsertPoints(
         collection_name="c",
@@ -342,7 +342,9 @@ def many(n_points: int) -> tuple[Point, ...]:
 def test_a_request_weighs_no_more_than_was_estimated_and_not_much_less() -> None:
     batch = many(3)
     [estimate] = [weight(batch, AS_JSON)]
-    as_json = len(models.PointsList(points=[_struct(one) for one in batch]).model_dump_json())
+    as_json = len(
+        models.PointsList(points=[_struct(one, plain) for one in batch]).model_dump_json()
+    )
     assert 0.85 * estimate < as_json <= estimate
     as_message = _message("c", batch, models.Filter()).ByteSize()
     assert 0.95 * weight(batch, AS_PROTOBUF) < as_message <= 1.05 * weight(batch, AS_PROTOBUF)
