@@ -1,7 +1,7 @@
 """
 A vector for each patch of a page split into tiles, and for each token of a query: ColModernVBERT.
 
-Source: https://huggingface.co/ModernVBERT/colmodernvbert; pages are split and described to the
+Source: the model card of ModernVBERT/colmodernvbert; pages are split and described to the
 model in the manner of Idefics3, as fastembed has it.
 """
 
