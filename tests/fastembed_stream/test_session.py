@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
+from fastembed_stream import catalog, locate
 from fastembed_stream import session as session_module
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
 from fastembed_stream.session import Runtime, Session, keep, open_session
@@ -106,6 +108,21 @@ def test_the_other_layout_is_one_lane_on_all_threads(graph: Path) -> None:
         first.run(first.outputs, feeds()), other.run(other.outputs, feeds()), strict=True
     ):
         np.testing.assert_array_equal(ours, others)
+
+
+@pytest.mark.parametrize(
+    ("told", "n_joined"),
+    [((), 0), ((("optimization.disable_specified_optimizers", ""),), 12)],
+)
+def test_on_the_cpu_normalizations_stay_apart_from_additions_unless_told(
+    told: tuple[tuple[str, str], ...], n_joined: int, tmp_path: Path
+) -> None:
+    graph = locate(catalog.find("fastembed-stream/all-MiniLM-L6-v2-int8")) / "model.onnx"
+    kept = tmp_path / "as_it_runs.onnx"
+    options = (("optimized_model_filepath", str(kept)), *told)
+    open_session(graph, replace(ON_CPU, session_options=options))
+    nodes = [node.op_type for node in onnx.load(kept).graph.node]
+    assert nodes.count("SkipLayerNormalization") == n_joined
 
 
 @pytest.mark.parametrize("settings", [{"threads": 1}, {"threads": 4, "lanes": 2}])
