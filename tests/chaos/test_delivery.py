@@ -87,7 +87,11 @@ def test_kills_at_any_time_lose_nothing_in_a_local_folder(tmp_path: Path, broker
     expected(brokers)
     reference = clean_run(tmp_path / "clean", brokers)
     points = str(tmp_path / "points")
-    environment = {"STREAM_QDRANT_PATH": points, "STREAM_KAFKA_GROUP": "folder"}
+    environment = {
+        "STREAM_QDRANT_PATH": points,
+        "STREAM_KAFKA_GROUP": "folder",
+        "STREAM_MAX_EPOCH_RECORDS": "60",  # or the first runs would leave nothing to the others
+    }
     with deployed(tmp_path / "kills", brokers, **environment) as flow:
         for n_workers in (1, 2, 1, 2, 1):
             flow.start(n_workers)

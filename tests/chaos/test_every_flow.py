@@ -51,7 +51,6 @@ RUNS = ((1, 1), (1, 2), (1, 1), (2, 1), (1, 1))
 FEW_AT_A_TIME = {
     "STREAM_MAX_EPOCH_RECORDS": "6",
     "STREAM_WINDOW_RECORDS": "4",
-    "STREAM_LANES": "1",  # measured at each start otherwise
 }
 QUICK: dict[str, Any] = {"fetch.wait.max.ms": 10}
 CLIP = "Qdrant/clip-ViT-B-32-vision"

@@ -139,7 +139,7 @@ def test_questions_are_answered_unranked_without_a_cross_encoder_and_that_is_sai
 
 def test_questions_are_answered_in_the_order_of_a_cross_encoder_that_is_given() -> None:
     model = real_model("cross-standin")
-    printed = in_this_process("rerank", 40, rerank_folder=model)
+    printed = in_this_process("rerank", 12, rerank_folder=model)
     assert "put the answers in order" in printed
     for table in printed.split("score")[1:]:
         assert scores(table) == sorted(scores(table), reverse=True)
