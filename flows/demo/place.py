@@ -26,6 +26,7 @@ from rich.progress import (
 
 from flows.demo.kept import store_in
 from flows.local_broker import create_topic, produce, running_broker
+from flows.starting import leave_cores_to_the_lanes
 from operators import STOP, BrokenFlowError, Server
 
 __all__ = ["Place", "opened"]
@@ -105,6 +106,7 @@ def opened(
 
     raises  SettingError where the package that carries the broker is not installed
     """
+    leave_cores_to_the_lanes()
     folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
     folder.mkdir(parents=True, exist_ok=True)
     stack.callback(Server(path=store_in(folder)).close)

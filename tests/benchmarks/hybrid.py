@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from flows.local_broker import running_broker
+from flows.starting import leave_cores_to_the_lanes
 from operators import Collection, DenseStage, LateStage, MuveraStage, SparseStage
 from tests.benchmarks.flow import run_whole, send
 from tests.benchmarks.material import MODEL, TEST_MODELS, corpus, in_turn
@@ -17,12 +18,13 @@ from tests.benchmarks.material import MODEL, TEST_MODELS, corpus, in_turn
 __all__ = ["run"]
 
 _N_TEXTS = 1_024
-_ROUNDS = 3
+_ROUNDS = 7
 _LATE = TEST_MODELS / "late-standin-tiny"
 
 
 def run() -> Table:
     """Measure, and print the ratio of medians."""
+    leave_cores_to_the_lanes()
     texts = corpus(_N_TEXTS)
     dense = DenseStage(model=MODEL)
     late = LateStage(model="colbert-ir/colbertv2.0", folder=_LATE)

@@ -30,7 +30,7 @@ __all__ = ["run"]
 _AS = "Qdrant/resnet50-onnx"
 _MODEL = TEST_MODELS / "image-efficientnet-lite0"
 _N_IMAGES = 64  # whole batches of fastembed's 16
-_ROUNDS = 3
+_ROUNDS = 9
 _SIZES = ((640, 480), (800, 600), (1024, 768), (1280, 720), (1600, 1200), (480, 640))
 
 

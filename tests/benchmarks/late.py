@@ -18,7 +18,7 @@ __all__ = ["run"]
 _MODEL = "colbert-ir/colbertv2.0"
 _N_TEXTS = 1_792  # whole batches of fastembed's 256
 _N_QUERIES = 200
-_ROUNDS = 3
+_ROUNDS = 7
 
 
 def run() -> Group | Table:
