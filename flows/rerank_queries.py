@@ -10,15 +10,12 @@ one drops its state.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.settings import QuerySettings
 from flows.starting import started
-from operators import JsonLinesSink, KafkaSink, Outgoing, decode, run_stages, to_answers, window
+from operators import JsonLinesSink, KafkaSink, as_lines, decode, run_stages, to_answers, window
 
 __all__ = ["build", "flow"]
 
@@ -45,7 +42,7 @@ def build(settings: QuerySettings) -> Dataflow:
     found = run_stages("find", windows, stages=stages, limits=settings.stage_limits)
     answers = to_answers("answers", found.oks, topic=settings.results_topic or "results")
     if settings.results_file is not None:
-        op.output("file", answers.oks, JsonLinesSink(settings.results_file, _lines))
+        op.output("file", answers.oks, JsonLinesSink(settings.results_file, as_lines))
     else:
         sink = KafkaSink(settings.cluster, [settings.results_topic or "results"])
         op.output("results", answers.oks, sink)
@@ -53,8 +50,3 @@ def build(settings: QuerySettings) -> Dataflow:
     failures = op.merge("failures", queries.errs, found.errs, answers.errs)
     op.output("dead_letters", failures, dead_letters)
     return flow
-
-
-def _lines(answers: tuple[Outgoing, ...]) -> Iterable[Mapping[str, object]]:
-    """Write an answer as the topic would have it."""
-    return (json.loads(answer.value or b"{}") for answer in answers)

@@ -6,7 +6,6 @@ The original key, value, headers and timestamp are kept, so that a mended flow c
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from fastembed_stream.errors import SettingError
 from operators.files.appending import LineFile
 from operators.kafka import Cluster, KafkaSink, Outgoing
 from operators.metrics import DEAD_LETTERS
-from operators.records import Failure, Failures
+from operators.records import Failure, Failures, Headers, as_text
 from operators.shards import shard_of, shard_parts
 
 __all__ = ["DeadLetterFile", "DeadLetterTopic", "as_line", "as_message"]
@@ -34,7 +33,6 @@ _HEADER_OVERHEAD_BYTES = 10
 _SHORT_KEY_BYTES = 100
 """To leave out a shorter key saves nothing: the header that says so is as long."""
 
-Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 Told: TypeAlias = Mapping[str, str | int]
 
 
@@ -208,9 +206,9 @@ def as_line(failure: Failure) -> bytes:
         "partition": origin.partition,
         "offset": origin.offset,
         "timestamp_ms": origin.timestamp_ms,
-        "key": _text(origin.key),
-        "value": _text(origin.value),
-        "headers": [[name, _text(value)] for name, value in origin.headers],
+        "key": as_text(origin.key),
+        "value": as_text(origin.value),
+        "headers": [[name, as_text(value)] for name, value in origin.headers],
         "stage": failure.stage,
         "error_type": failure.error_type,
         "reason": failure.reason,
@@ -235,12 +233,3 @@ def _headers(told: Told) -> Headers:
         (f"__connect.errors.{name}", str(text).encode(errors="backslashreplace"))
         for name, text in told.items()
     )
-
-
-def _text(value: bytes | None) -> str | dict[str, str] | None:
-    if value is None:
-        return None
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode("ascii")}

@@ -6,6 +6,7 @@ All are frozen: a step gives new values and changes none, so a replay starts fro
 
 from __future__ import annotations
 
+import base64
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,16 +23,21 @@ __all__ = [
     "Batches",
     "Failure",
     "Failures",
+    "Headers",
     "Hit",
     "Message",
     "Part",
     "Record",
     "Split",
     "Vector",
+    "as_text",
 ]
 
 Vector: TypeAlias = NDArray[np.float32] | SparseEmbedding
 """float32[dim], float32[n_tokens, dim] of late interaction, or a sparse one."""
+
+Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
+"""Of a message, in their order; a name may come more than once."""
 
 _LONGEST_REASON = 2_000
 _LONGEST_TRACEBACK = 8_000
@@ -54,7 +60,7 @@ class Message:
     key: bytes | None
     value: bytes | None
     timestamp_ms: int | None = None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+    headers: Headers = ()
     log: str = ""
 
     @property
@@ -187,6 +193,16 @@ class Split:
 
     oks: Batches
     errs: Stream[tuple[str, Failures]]
+
+
+def as_text(value: bytes | None) -> str | dict[str, str] | None:
+    """Give bytes as JSON can carry them: text, or base64 where they are not UTF-8."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode("ascii")}
 
 
 def _start(text: str, n_characters: int) -> str:

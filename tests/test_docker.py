@@ -81,6 +81,11 @@ def test_the_environment_of_the_container_is_accepted_whole(
     assert settings.dead_letter_topic, "a file in a container is gone with it"
 
 
+def test_dead_letters_that_no_topic_takes_are_in_a_volume() -> None:
+    place = Path(image_environment()[f"{PREFIX}DEAD_LETTER_FILE"])
+    assert str(place.parent) in exec_form("VOLUME")
+
+
 def test_the_topics_that_the_flow_reads_and_writes_are_made_before_it(
     settings: Settings,
 ) -> None:

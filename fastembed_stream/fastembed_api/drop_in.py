@@ -54,9 +54,11 @@ class DropIn(Generic[Document, Query, Answer]):
         device_ids: list[int] | None = None,
         lazy_load: bool = False,  # noqa: FBT001, FBT002  fastembed's signature
         *,
+        device_id: int | None = None,
         local_files_only: bool = False,
         specific_model_path: str | None = None,
         enable_cpu_mem_arena: bool | None = None,
+        mmap: bool = True,
         task_id: int | None = None,
         max_tokens: int | None = None,
         prompts: bool = False,
@@ -75,9 +77,11 @@ class DropIn(Generic[Document, Query, Answer]):
         cuda                  True fails where CUDA does not become active; AUTO falls back
         device_ids            GPUs to spread the work over
         lazy_load             open the model at the first call
+        device_id             one GPU, where `device_ids` names none
         local_files_only      never fetch
         specific_model_path   a folder with the model's files
         enable_cpu_mem_arena  ONNX Runtime's session option
+        mmap                  accepted and unneeded: static weights are always mapped
         task_id               default task of models that take one
         max_tokens            another limit than tokenizer_config.json states
         prompts               put the model's query and passage prompts before texts in
@@ -91,6 +95,9 @@ class DropIn(Generic[Document, Query, Answer]):
         if meant := self._misspelt.get(self.model_name.lower()):
             msg = f"{self.model_name} is spelt {meant}; the misspelt name will go."
             warnings.warn(msg, DeprecationWarning, stacklevel=2)
+        del mmap
+        if device_ids is None and device_id is not None:
+            device_ids = [device_id]
         self._model = _with(catalog.find(self.model_name, self._kind), recipe)
         self.cache_dir = cache_dir
         self.threads = threads

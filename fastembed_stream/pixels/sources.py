@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,28 @@ _BASE64_TEXT = re.compile(r"[A-Za-z0-9+/\s]{48,}={0,2}\s*")
 """No file name is so long, without a dot, and starts with a signature."""
 
 _DATA_URL = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
+
+_FORMATS = frozenset(
+    {
+        "AVIF",
+        "BMP",
+        "DIB",
+        "GIF",
+        "ICO",
+        "JPEG",
+        "JPEG2000",
+        "MPO",
+        "PNG",
+        "PPM",
+        "TGA",
+        "TIFF",
+        "WEBP",
+    }
+)
+"""
+What is opened. Pillow knows more, among them programs: it hands PostScript to Ghostscript, and
+whoever writes to a topic would run it here.
+"""
 
 _FAULTS_OF_A_PATH = frozenset(
     {
@@ -137,12 +160,21 @@ def _opened(image: ImageInput) -> Iterator[Image.Image]:
         yield image
         return
     try:
-        opened = Image.open(_file(image))
+        opened = Image.open(_file(image), formats=_formats())
     except UnidentifiedImageError as error:
-        reason = f"{_beginning(image)}; expected an image file that Pillow knows, such as JPEG."
+        reason = f"{_beginning(image)}; expected an image file, one of {', '.join(_formats())}."
         raise ImageError(reason) from error
     with opened:
         yield opened
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Name those that this build of Pillow has."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(sorted(_FORMATS & Image.OPEN.keys()))
 
 
 def _file(image: str | Path | bytes) -> Path | io.BytesIO:

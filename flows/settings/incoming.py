@@ -51,8 +51,16 @@ class Incoming(Process):
     max_epoch_bytes: int = Field(64 << 20, description="bytes of a partition in one epoch")
     window_records: int = Field(256, description="records of one window")
     window_tokens: int = Field(32_768, description="estimated tokens of one window")
-    window_age_s: float = Field(0.2, description="seconds that the oldest record may wait")
+    window_age_s: float = Field(
+        0.2, description="seconds that the oldest record may wait", allow_inf_nan=False
+    )
     batches_in_flight: int = Field(3, description="windows that are embedded at once")
+    batch_timeout_s: float = Field(
+        600.0,
+        description="seconds after which a window counts as hung, and the flow ends",
+        gt=0,
+        allow_inf_nan=False,
+    )
     input_file: Path | None = Field(None, description="read these lines (JSONL) instead of topics")
 
     _inputs: ClassVar[tuple[str, ...]] = ("kafka_topics", "input_file")
@@ -126,8 +134,8 @@ class Incoming(Process):
 
     @property
     def stage_limits(self) -> StageLimits:
-        """How many windows are under way."""
-        return StageLimits(in_flight=self.batches_in_flight)
+        """How many windows are under way, and for how long."""
+        return StageLimits(in_flight=self.batches_in_flight, batch_timeout_s=self.batch_timeout_s)
 
 
 class Documents(Process):

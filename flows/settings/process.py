@@ -40,8 +40,15 @@ class Process(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
     )
 
-    metrics_port: int | None = Field(None, description="serve Prometheus metrics here")
-    drain_s: float = Field(25.0, description="seconds to write what is buffered after SIGTERM")
+    metrics_port: int | None = Field(
+        None, description="serve Prometheus metrics here", ge=1, le=65_535
+    )
+    drain_s: float = Field(
+        25.0,
+        description="seconds to write what is buffered after SIGTERM",
+        ge=0,
+        allow_inf_nan=False,
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of logs")
 
     @classmethod

@@ -50,6 +50,8 @@ def search_of(
 class QuerySettings(Models, Qdrant, Documents, DeadLetters):
     """Questions to a collection that `hybrid_to_qdrant` made, and their answers."""
 
+    # A cross-encoder reads 50 hits of each: 800 pairs, which a CPU reads in seconds.
+    window_records: int = Field(16, description="questions of one window")
     search: Mode = Field("hybrid", description="what finds the candidates")
     fusion: Literal["rrf", "dbsf"] = Field("rrf", description="how `hybrid` makes one list of two")
     limit: int = Field(10, description="hits of a query that asks for no other number", ge=1)

@@ -11,7 +11,7 @@ import sqlite3
 
 import grpc
 import httpx
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 __all__ = ["is_refusal", "is_too_large", "is_transient", "retry_after_s"]
@@ -40,6 +40,9 @@ def is_transient(error: BaseException) -> bool:
     match error:
         case ResourceExhaustedResponse():
             return True
+        case QdrantException():
+            # A 429 whose Retry-After is a date or a fraction: the client knows whole seconds only.
+            return "Retry-After" in str(error)
         case UnexpectedResponse(status_code=status):
             # Proxies have statuses of their own above 500, such as 520 to 530.
             return status in _TRANSIENT_STATUS or (status or 0) >= _SERVER_FAULT_STATUS

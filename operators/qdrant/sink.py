@@ -307,12 +307,14 @@ class _Store:
 
 
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=30)
+_SHORTEST_S, _LONGEST_S = 0.5, 300.0
+"""A server may ask for no wait or for a day: neither a storm of requests nor a flow that sleeps."""
 
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = retry_after_s(error) if error else None
-    return asked if asked is not None else _BACK_OFF(state)
+    return _BACK_OFF(state) if asked is None else min(max(asked, _SHORTEST_S), _LONGEST_S)
 
 
 def _nap(seconds: float) -> None:

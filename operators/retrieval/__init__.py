@@ -1,6 +1,6 @@
 """Queries in a stream: what is stored is found, put in order, and sent as an answer."""
 
-from operators.retrieval.answers import AnswerSplit, answer_of, answered, to_answers
+from operators.retrieval.answers import AnswerSplit, answer_of, answered, as_lines, to_answers
 from operators.retrieval.reader import Asking
 from operators.retrieval.reranking import RerankStage, rerank
 from operators.retrieval.retrieving import RetrieveStage, retrieve
@@ -17,6 +17,7 @@ __all__ = [
     "Search",
     "answer_of",
     "answered",
+    "as_lines",
     "rerank",
     "retrieve",
     "to_answers",

@@ -13,9 +13,9 @@ from bytewax.dataflow import Stream, operator
 from fastembed_stream.errors import SettingError
 from operators.kafka import Outgoing
 from operators.metrics import FAILURES
-from operators.records import Batch, Batches, Failure, Failures, Record
+from operators.records import Batch, Batches, Failure, Failures, Headers, Record, as_text
 
-__all__ = ["AnswerSplit", "Answers", "answer_of", "answered", "to_answers"]
+__all__ = ["AnswerSplit", "Answers", "answer_of", "answered", "as_lines", "to_answers"]
 
 Answers = tuple[Outgoing, ...]
 
@@ -66,8 +66,23 @@ def answer_of(record: Record, *, topic: str) -> Outgoing:
 
 
 def answered(batch: Batch) -> Iterator[dict[str, object]]:
-    """Tell what was found for each query of a batch, as `answer_of` does: for `JsonLinesSink`."""
-    return map(_told, batch.records)
+    """Tell what was found for each query of a batch, as `as_lines` does: for `JsonLinesSink`."""
+    return (_line(_told(record), record.origin.headers) for record in batch.records)
+
+
+def as_lines(answers: Answers) -> Iterator[dict[str, object]]:
+    """
+    Tell a file what a topic would be told: for `JsonLinesSink`.
+
+    Headers, if there are any, stand in the line: [[name, text], ...].
+    """
+    return (_line(json.loads(answer.value or b"{}"), answer.headers) for answer in answers)
+
+
+def _line(told: dict[str, object], headers: Headers) -> dict[str, object]:
+    if not headers:
+        return told
+    return {**told, "headers": [[name, as_text(value)] for name, value in headers]}
 
 
 def _told(record: Record) -> dict[str, object]:

@@ -6,6 +6,7 @@ Real processes, a real broker, a real recovery store, real SIGKILL.
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -30,19 +31,36 @@ if TYPE_CHECKING:
 N_WRITES = 1_800
 N_EDITED = 300
 N_KEYS = N_WRITES // 2 + N_EDITED
+N_BAD = 90
+N_MESSAGES = N_WRITES + N_BAD
 
 
 def expected(brokers: str) -> None:
-    """Write the topic in two editions, half of all keys once and the others three times."""
-    produce(brokers, TOPIC, documents(N_WRITES, of=2 * N_EDITED))
+    """Write half of all keys once and the others three times, and what is no document between."""
+    messages = []
+    every = N_WRITES // N_BAD
+    for number, document in enumerate(documents(N_WRITES, of=2 * N_EDITED)):
+        messages.append(document)
+        if number % every == 0:
+            messages.append((f"bad-{number // every}".encode(), b"no document"))
+    produce(brokers, TOPIC, messages)
+
+
+def check_dead_letters(flow: Deployment) -> None:
+    """Check that each bad message has a letter; a crash may have written some twice."""
+    lines = (flow.folder / "dead_letters.jsonl").read_bytes().splitlines()
+    letters = [json.loads(line) for line in lines]
+    assert {letter["key"] for letter in letters} == {f"bad-{number}" for number in range(N_BAD)}
+    assert len({(letter["partition"], letter["offset"]) for letter in letters}) == N_BAD
 
 
 def clean_run(folder: Path, brokers: str) -> dict[str, dict[str, object]]:
     """Read the whole topic once, without a scratch, into a folder of its own."""
     with deployed(folder, brokers, STREAM_QDRANT_PATH=str(folder / "points")) as flow:
         flow.start()
-        flow.wait_for(lambda: committed(brokers) == N_WRITES)
+        flow.wait_for(lambda: committed(brokers) == N_MESSAGES)
         assert flow.stop() == [0]
+        check_dead_letters(flow)
     client = QdrantClient(path=str(folder / "points"))
     points = stored(client)
     client.close()
@@ -76,8 +94,9 @@ def test_kills_and_rescales_leave_what_one_clean_run_leaves(tmp_path: Path, brok
 
             flow.start(1)
             client = QdrantClient(url=server.url, check_compatibility=False)
-            flow.wait_for(lambda: committed(brokers, group="kills") == N_WRITES, within_s=120)
+            flow.wait_for(lambda: committed(brokers, group="kills") == N_MESSAGES, within_s=120)
             assert flow.stop() == [0]
+            check_dead_letters(flow)
         same(stored(client), reference)
         assert client.count(COLLECTION).count == N_KEYS
 
@@ -98,8 +117,9 @@ def test_kills_at_any_time_lose_nothing_in_a_local_folder(tmp_path: Path, broker
             flow.let_run(chance.uniform(2.0, 5.5))
             flow.kill()
         flow.start(1)
-        flow.wait_for(lambda: committed(brokers, group="folder") == N_WRITES, within_s=120)
+        flow.wait_for(lambda: committed(brokers, group="folder") == N_MESSAGES, within_s=120)
         assert flow.stop() == [0]
+        check_dead_letters(flow)
     client = QdrantClient(path=points)
     same(stored(client), reference)
     client.close()

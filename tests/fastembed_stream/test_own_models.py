@@ -33,7 +33,13 @@ from fastembed_stream import (
 from fastembed_stream.errors import SettingError
 from fastembed_stream.recipes import ColPali, DenseImage, Splade
 from tests.fastembed_stream.late_models import write_cross_encoder, write_late
-from tests.fastembed_stream.tiny_images import picture, write_colpali, write_image_model
+from tests.fastembed_stream.tiny_images import (
+    colmodernvbert_row,
+    picture,
+    write_colmodernvbert,
+    write_colpali,
+    write_image_model,
+)
 from tests.fastembed_stream.tiny_models import DIM, row, write, write_static
 from tests.fastembed_stream.tiny_sparse import (
     bm25,
@@ -112,6 +118,11 @@ OWN = {
     ),
     "colpali": Own(
         model=lambda f: row(write_colpali(f), ColPali()),
+        opened=LateInteractionMultimodalEmbedding,
+        ask=_pages,
+    ),
+    "colmodernvbert": Own(
+        model=lambda f: colmodernvbert_row(write_colmodernvbert(f)),
         opened=LateInteractionMultimodalEmbedding,
         ask=_pages,
     ),

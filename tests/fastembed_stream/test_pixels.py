@@ -167,6 +167,13 @@ def test_what_cannot_be_used_is_refused_by_what_is_wrong_with_it(image: Any, tol
     assert len(str(failed.value)) < 700
 
 
+def test_a_program_is_no_image() -> None:
+    postscript = saved(picture(8, 8), "EPS")
+    assert postscript.startswith(b"%!PS")
+    with pytest.raises(ImageError, match="expected an image file, one of"):
+        READER.rgb(postscript)
+
+
 def test_any_damage_to_a_file_is_an_image_error_or_an_image() -> None:
     random = np.random.default_rng(0)
     for content in IMAGES:
@@ -205,7 +212,7 @@ def test_lack_of_memory_and_outages_are_not_the_images_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fails(error: Exception) -> None:
-        def failing(*_: object) -> None:
+        def failing(*_: object, **__: object) -> None:
             raise error
 
         monkeypatch.setattr(Image, "open", failing)

@@ -49,6 +49,7 @@ INCOMING: Examples = {
     "window_tokens": ("11", 11),
     "window_age_s": ("0.5", 0.5),
     "batches_in_flight": ("2", 2),
+    "batch_timeout_s": ("50", 50.0),
     "input_file": ("/in.jsonl", Path("/in.jsonl")),
     "dead_letter_topic": ("dead", "dead"),
     "dead_letter_file": ("/dead.jsonl", Path("/dead.jsonl")),

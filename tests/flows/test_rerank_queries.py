@@ -223,6 +223,7 @@ def test_a_line_without_the_key_that_it_should_have_is_kept(
 def test_hits_whose_text_is_lost_before_they_are_read_come_last_and_none_is_lost(
     tmp_path: Path, filled: dict[str, str], server: RunningQdrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The search has their ids when their text goes; a hit's payload is read after that.
     lost = {1, 4}
     retrieved = RetrieveStage.__call__
 
@@ -243,6 +244,32 @@ def test_hits_whose_text_is_lost_before_they_are_read_come_last_and_none_is_lost
         order = [hit["payload"]["n"] for hit in line["hits"]]
         assert sorted(order) == list(range(len(DOCUMENTS)))
         assert set(order[-len(lost) :]) == lost
+    assert reasons(tmp_path) == {}
+
+
+def test_points_that_vanish_between_search_and_reranking_are_ranked_by_what_was_found(
+    tmp_path: Path, filled: dict[str, str], server: RunningQdrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrieved = RetrieveStage.__call__
+
+    def and_empty(stage: RetrieveStage, batch: Batch) -> Batch:
+        found = retrieved(stage, batch)
+        client = QdrantClient(url=server.url, check_compatibility=False)
+        points, _ = client.scroll("documents", limit=100)
+        client.delete("documents", [point.id for point in points])
+        assert client.count("documents").count == 0
+        client.close()
+        return found
+
+    monkeypatch.setattr(RetrieveStage, "__call__", and_empty)
+    told = {**filled, **lines_of(tmp_path, [{"text": "log"}])}
+    told |= {"rerank_model": CROSS_ENCODER, "rerank_folder": str(real_model("cross-standin"))}
+    told |= {"search": "dense", "results_file": str(tmp_path / "a")}
+    run("one worker", "rerank_queries", tmp_path, told)
+    [line] = read_lines(tmp_path / "a")
+    scores = [hit["score"] for hit in line["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    assert sorted(hit["payload"]["n"] for hit in line["hits"]) == list(range(len(DOCUMENTS)))
     assert reasons(tmp_path) == {}
 
 

@@ -44,6 +44,7 @@ ALL: dict[str, tuple[str, object]] = {
     "window_tokens": ("11", 11),
     "window_age_s": ("0.5", 0.5),
     "batches_in_flight": ("2", 2),
+    "batch_timeout_s": ("50", 50.0),
     "input_file": ("/in.jsonl", Path("/in.jsonl")),
     "chunk_tokens": ("100", 100),
     "chunk_overlap": ("13", 13),
@@ -163,6 +164,23 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert "STREAM_KAFKA_OPTIONS: Value error, Expecting value" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("metrics_port", "70000"),
+        ("drain_s", "-5"),
+        ("drain_s", "nan"),
+        ("window_age_s", "inf"),
+        ("batch_timeout_s", "0"),
+    ],
+)
+def test_a_number_that_nothing_can_be_made_of_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    said = refused(monkeypatch, kafka_topics="docs", **{name: value})
+    assert f"{PREFIX}{name}".upper() in said
+
+
 def test_a_setting_that_is_misspelt_is_refused_and_the_right_one_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -200,7 +218,7 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
         key="id", text="a.b", payload=("id", "meta.title"), max_text_bytes=9
     )
     assert settings.window == WindowLimits(max_records=10, max_tokens=11, max_age_s=0.5)
-    assert settings.stage_limits == StageLimits(in_flight=2)
+    assert settings.stage_limits == StageLimits(in_flight=2, batch_timeout_s=50)
     assert settings.identity == Identity(collection="c")
     assert settings.server == Server(
         url="http://q:6333", api_key="secret", grpc=True, grpc_port=1234, timeout_s=2.5

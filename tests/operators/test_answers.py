@@ -13,6 +13,7 @@ from bytewax.dataflow import Dataflow
 from operators import (
     Batch,
     Failures,
+    Outgoing,
     Schema,
 )
 from operators.decoding import BadRecordError, parse
@@ -21,6 +22,7 @@ from operators.retrieval import (
     RetrieveStage,
     answer_of,
     answered,
+    as_lines,
     retrieve,
     to_answers,
 )
@@ -99,8 +101,17 @@ def test_a_score_that_json_has_not_is_an_error() -> None:
 def test_a_file_is_told_what_a_topic_is_told() -> None:
     stage = stage_of(fill(MEMORY, collection(), FEW), Nearest())
     batch = asked(stage, query(thing(1)), query(thing(9), 1, limit=1))
-    told = [json.loads(answer_of(one, topic="answers").value or b"") for one in batch.records]
-    assert list(answered(batch)) == told
+    answers = tuple(answer_of(one, topic="answers") for one in batch.records)
+    told = [
+        json.loads(one.value or b"") | {"headers": [["correlation-id", str(number)]]}
+        for number, one in enumerate(answers)
+    ]
+    assert list(answered(batch)) == list(as_lines(answers)) == told
+
+
+def test_a_question_without_headers_has_a_line_without_them() -> None:
+    answers = (Outgoing(topic="answers", key=b"a", value=b'{"id": "a", "hits": []}'),)
+    assert list(as_lines(answers)) == [{"id": "a", "hits": []}]
 
 
 def test_a_query_without_an_id_never_becomes_one() -> None:

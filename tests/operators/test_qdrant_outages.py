@@ -74,6 +74,24 @@ def test_the_wait_that_a_server_asks_for_is_kept(
     assert naps == [7, 7]
 
 
+@pytest.mark.parametrize(
+    ("asked", "longest"),
+    [("Wed, 21 Oct 2026 07:28:00 GMT", 30), ("0.5", 30), (0, 0.5), (86_400, 300)],
+)
+def test_a_wait_that_nobody_can_keep_is_neither_a_storm_nor_a_sleep(
+    qdrant: RunningQdrant, naps: list[float], asked: int | str, longest: float
+) -> None:
+    where, server = collection(), over_rest(qdrant)
+    prepare(server, where)
+    qdrant.faults("status", status=429, retry_after=asked, count=2, routes="upsert")
+    put(server, where, [points(range(5))])
+    assert len(stored(server, where)) == 5
+    assert len(naps) == 2
+    assert max(naps) <= longest
+    if isinstance(asked, int):
+        assert min(naps) == longest
+
+
 @pytest.mark.parametrize("kind", ["reset", "reset_after"])
 def test_a_broken_connection_repeats_the_request_and_harms_nothing(
     qdrant: RunningQdrant, remote: Server, naps: list[float], kind: str

@@ -36,7 +36,7 @@ COLLECTION_OPERATIONS = frozenset(
 class Refusal(Exception):  # noqa: N818 - it is an answer before it is an error
     """A request that is answered with an error: `status` as REST has it, the words for the body."""
 
-    def __init__(self, status: int, message: str, retry_after_s: int | None = None) -> None:
+    def __init__(self, status: int, message: str, retry_after_s: float | str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -61,7 +61,7 @@ class Fault:
 
     kind: Kind
     status: int = 503
-    retry_after: int | None = None
+    retry_after: float | str | None = None
     seconds: float = 0.0
     count: int | None = 1
     routes: str = "all"

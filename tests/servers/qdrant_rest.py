@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
             n_bytes -= len(self.rfile.read(min(n_bytes, 1 << 20))) or n_bytes
         raise Refusal(TOO_LARGE, "Payload too large")
 
-    def say(self, status: int, answer: object, retry_after_s: int | None = None) -> None:
+    def say(self, status: int, answer: object, retry_after_s: float | str | None = None) -> None:
         content = to_json(answer)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
