@@ -85,6 +85,21 @@ def test_parameters_have_fastembeds_names_order_and_defaults(method: str) -> Non
     assert ours == theirs
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"device_id": 1}, (1,)),
+        ({"device_id": 1, "device_ids": [0, 2]}, (0, 2)),
+        ({"mmap": False}, ()),
+    ],
+)
+def test_arguments_that_fastembed_takes_by_the_way_are_taken(
+    told: dict[str, Any], expected: tuple[int, ...]
+) -> None:
+    model = TextEmbedding("fastembed-stream/all-MiniLM-L6-v2-int8", lazy_load=True, **told)
+    assert model._runtime.device_ids == expected
+
+
 def test_a_model_is_described_by_fastembeds_keys() -> None:
     fastembed = pytest.importorskip("fastembed", reason="fastembed, the oracle, is not installed")
     theirs = {model["model"]: model for model in fastembed.TextEmbedding.list_supported_models()}

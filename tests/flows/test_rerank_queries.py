@@ -223,7 +223,6 @@ def test_a_line_without_the_key_that_it_should_have_is_kept(
 def test_hits_whose_text_is_lost_before_they_are_read_come_last_and_none_is_lost(
     tmp_path: Path, filled: dict[str, str], server: RunningQdrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The search has their ids when their text goes; a hit's payload is read after that.
     lost = {1, 4}
     retrieved = RetrieveStage.__call__
 
