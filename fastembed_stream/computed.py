@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastembed_stream.embedder import Counts, Reading
 from fastembed_stream.errors import SettingError
+from fastembed_stream.threads import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,7 +40,7 @@ class Computed(Generic[Row, Answer]):
     def __init__(self, rule: Rule[Row, Any, Answer]) -> None:
         self.rule = rule
         self._counts = Counts()
-        self._counting = threading.Lock()
+        self._counting = ForkSafeLock()
 
     def __call__(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer all rows, in their order."""
@@ -68,6 +68,11 @@ class Computed(Generic[Row, Answer]):
     def counts(self) -> Counts:
         """Tell what was read so far."""
         return self._counts
+
+    @property
+    def place(self) -> str:
+        """Tell where it runs."""
+        return "no graph, on the caller's thread"
 
     def warm_up(self) -> int:
         """Answer 0: there is no budget to measure."""

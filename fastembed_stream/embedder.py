@@ -10,21 +10,22 @@ A row's answer does not depend on its neighbours, on the budget, on the lanes or
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 import numpy as np
+from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.lanes import Lanes
 from fastembed_stream.plan import pack
 from fastembed_stream.session import keep
+from fastembed_stream.threads import ForkSafeLock
 from fastembed_stream.warm_up import Budget, Layout, calibrate
 
 if TYPE_CHECKING:
@@ -141,8 +142,8 @@ class Embedder(Generic[Row, Answer]):
     budget    tokens of one group; None measures it at the first call that is worth it, together
               with the layout of the lanes where a session has another to compare
 
-    Calls from several threads share the lanes: while one call's last groups finish, the next
-    call's first groups already run.
+    Calls from several threads share the lanes, a group of each in turn; while one call's last
+    groups finish, the next call's first groups already run.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class Embedder(Generic[Row, Answer]):
     ) -> None:
         self.family = family
         self._counts = Counts()
-        self._counting = threading.Lock()
+        self._counting = ForkSafeLock()
         self._lanes = Lanes(tuple(sessions))
         self._budget = Budget(
             budget,
@@ -172,7 +173,7 @@ class Embedder(Generic[Row, Answer]):
 
     def __call__(self, rows: Sequence[Row]) -> list[Answer]:
         """Answer all rows, in their order."""
-        return self._start(rows).answers() if rows else []
+        return self._start(rows, turn=object()).answers() if rows else []
 
     def stream(self, rows: Iterable[Row], *, window: int) -> Iterator[Answer]:
         """
@@ -185,9 +186,10 @@ class Embedder(Generic[Row, Answer]):
             raise SettingError(msg)
         pending: deque[_Work[Answer]] = deque()
         windows = _Windows(rows, window)
+        turn = object()  # of all its windows: a long call does not count twice
         try:
             for chunk in windows:
-                pending.append(self._start(chunk))
+                pending.append(self._start(chunk, turn=turn))
                 if len(pending) > 1:
                     yield from pending.popleft().answers()
             while pending:
@@ -208,7 +210,7 @@ class Embedder(Generic[Row, Answer]):
 
     def close(self) -> None:
         """
-        End the lanes; the sessions stay open for others.
+        End the lanes, and let go of the sessions, which stay open for others that hold them.
 
         Groups that have not started are cancelled, and a later call raises RuntimeError.
         """
@@ -225,11 +227,28 @@ class Embedder(Generic[Row, Answer]):
         return self._lanes.n
 
     @property
+    def place(self) -> str:
+        """Tell where it runs, such as 'cpu, 2 lanes'."""
+        if not self.sessions:
+            return "closed"
+        devices = "+".join(dict.fromkeys(session.device for session in self.sessions))
+        return f"{devices}, {self.lanes} lane{'' if self.lanes == 1 else 's'}"
+
+    @property
     def counts(self) -> Counts:
         """Tell what was read so far."""
         return self._counts
 
-    def _start(self, rows: Sequence[Row]) -> _Work[Answer]:
+    @override
+    def __repr__(self) -> str:
+        return f"<Embedder {type(self.family).__name__}, {self.place}>"
+
+    @override
+    def __reduce__(self) -> NoReturn:
+        msg = "An Embedder holds threads and sessions; pickle the OpenModel that it belongs to."
+        raise TypeError(msg)
+
+    def _start(self, rows: Sequence[Row], *, turn: object) -> _Work[Answer]:
         reading = self.family.read(rows)
         with self._counting:
             self._counts = self._counts.plus(reading)
@@ -237,7 +256,7 @@ class Embedder(Generic[Row, Answer]):
         n_tokens = int(widths.sum())
         budget = self.warm_up() if n_tokens >= _WORTH_MEASURING else self._budget.known
         groups = [
-            (group, self._lanes.submit(self._group, reading, group))
+            (group, self._lanes.submit(self._group, reading, group, turn=turn))
             for group in pack(widths, budget)
         ]
         return _Work(len(widths), groups)

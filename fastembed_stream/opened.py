@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from typing_extensions import Self, override
+
 from fastembed_stream.embedder import Counts
 from fastembed_stream.session import Runtime, Session, open_session
 from fastembed_stream.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from fastembed_stream.model import Model
 
-__all__ = ["Embeds", "OpenModel", "Opening"]
+__all__ = ["Embeds", "OpenModel", "Opening", "described"]
 
 Row_contra = TypeVar("Row_contra", contravariant=True)
 Document = TypeVar("Document")
@@ -42,8 +44,12 @@ class Embeds(Protocol[Row_contra, Answer]):
     def warm_up(self) -> int:
         """Measure now what is not set, and give the token budget; 0 where there is none."""
 
+    @property
+    def place(self) -> str:
+        """Tell where it runs, such as 'cpu, 2 lanes'."""
+
     def close(self) -> None:
-        """End the lanes."""
+        """End the lanes, and let go of the sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +80,7 @@ class Opening:
         return [open_session(graph, self.runtime, device_id=device) for device in devices]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class OpenModel(Generic[Document, Query, Answer]):
     """
     A model that is open: itself a callable for documents, with one for queries beside.
@@ -82,11 +88,17 @@ class OpenModel(Generic[Document, Query, Answer]):
     documents   answers for what is stored
     queries     answers for what is asked; the same callable where a model makes no difference
     max_tokens  most tokens of one row; None where there is no limit
+    model       the row that it was opened from
+    reopen      opens it again, also in another process: so it can be pickled
+
+    It is a context manager, which closes it.
     """
 
     documents: Embeds[Document, Answer]
     queries: Embeds[Query, Answer]
     max_tokens: int | None = None
+    model: Model | None = None
+    reopen: Callable[[], OpenModel[Document, Query, Answer]] | None = None
 
     def __call__(self, rows: Sequence[Document]) -> list[Answer]:
         """Answer documents, in their order."""
@@ -110,6 +122,30 @@ class OpenModel(Generic[Document, Query, Answer]):
         return self.documents.warm_up()
 
     def close(self) -> None:
-        """End the lanes; the sessions stay open for others."""
+        """End the lanes, and let go of the sessions, which stay open for others that hold them."""
         self.documents.close()
         self.queries.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @override
+    def __repr__(self) -> str:
+        what = "a model" if self.model is None else described(self.model)
+        return f"<OpenModel {what}, {self.documents.place}>"
+
+    @override
+    def __reduce__(self) -> tuple[Callable[[], OpenModel[Document, Query, Answer]], tuple[()]]:
+        if self.reopen is None:
+            msg = "This OpenModel was not made by `open_model`, so it cannot be pickled."
+            raise TypeError(msg)
+        return self.reopen, ()
+
+
+def described(model: Model) -> str:
+    """Say what a model is: its name, its kind and family, and the length of its vectors."""
+    family = f"{model.kind.name} ({type(model.recipe).__name__})"
+    return f"{model.name}: {family}" + (f", {model.dim} dimensions" if model.dim else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fastembed_stream import catalog
@@ -135,4 +137,15 @@ def open_model(
         max_tokens=max_tokens,
         slot=slot,
     )
-    return _OPEN[type(row.recipe)](opening, row.recipe)
+    opened = _OPEN[type(row.recipe)](opening, row.recipe)
+    again = partial(
+        open_model,
+        row,
+        kind,
+        folder=folder,
+        fetching=fetching and replace(fetching, watch=None),  # who watched is not there again
+        runtime=runtime,
+        max_tokens=max_tokens,
+        slot=slot,
+    )
+    return replace(opened, model=row, reopen=again)

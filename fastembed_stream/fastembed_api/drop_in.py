@@ -8,11 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from typing_extensions import override
+
 from fastembed_stream import catalog
 from fastembed_stream.errors import SettingError, UnknownModelError
 from fastembed_stream.fastembed_api.names import Device, ModelSource, OnnxProvider, runtime_of
 from fastembed_stream.files import Fetching, locate
 from fastembed_stream.model import HubRepository, Model, Tarball
+from fastembed_stream.opened import described
 from fastembed_stream.opening import open_model
 from fastembed_stream.recipes import SPARSE_TEXT
 
@@ -125,6 +128,21 @@ class DropIn(Generic[Document, Query, Answer]):
         self._open: OpenModel[Document, Query, Answer] | None = None
         if not lazy_load:
             self._opened()
+
+    def close(self) -> None:
+        """Let go of the model's memory; the next call opens it again."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @override
+    def __repr__(self) -> str:
+        place = "not open yet" if self._open is None else self._open.documents.place
+        return f"<{type(self).__name__} {described(self._model)}, {place}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without what is open: it opens again where it lands, at its first call."""
+        return self.__dict__ | {"_open": None}
 
     @property
     def embedding_size(self) -> int:

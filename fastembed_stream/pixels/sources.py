@@ -12,7 +12,6 @@ import binascii
 import errno
 import io
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastembed_stream.errors import ImageError
+from fastembed_stream.threads import ForkSafeLock
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,7 +87,7 @@ _LONGEST_PATH = 4096
 
 _HINT = "Text that holds an image itself starts with 'data:'."
 
-_LOADING = tuple(threading.Lock() for _ in range(64))
+_LOADING = tuple(ForkSafeLock() for _ in range(64))
 """Two rows may be one image object, which Pillow decodes in place; others rarely share a lock."""
 
 
