@@ -74,6 +74,6 @@ def _beside(model: TextEmbedding, texts: Corpus) -> tuple[float, list[float]]:
 
 def _group_s(model: TextEmbedding, texts: Corpus, bulk_s: float) -> float:
     """Tell how long a group takes on its lane, on average."""
-    documents = model._opened().documents  # noqa: SLF001  which groups it makes is its own affair
-    assert isinstance(documents, Embedder)  # noqa: S101
+    documents = model._opened().documents
+    assert isinstance(documents, Embedder)
     return bulk_s * documents.lanes / len(pack(texts.lengths, documents.warm_up()))
