@@ -12,6 +12,7 @@ from fastembed_stream.errors import (
     FastembedStreamError,
     ImageError,
     ModelFilesError,
+    RowError,
     SettingError,
     UnknownModelError,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "OpenModel",
     "PackageData",
     "PoolingType",
+    "RowError",
     "Runtime",
     "SettingError",
     "SparseEmbedding",

@@ -13,10 +13,16 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from fastembed_stream.devices import available_cores, cuda_devices
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
+from fastembed_stream.graphs import input_types
+from fastembed_stream.installation import (
+    no_cuda_provider,
+    onnx_runtime,
+    warn_of_an_overwritten_gpu_build,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +102,10 @@ class Runtime:
             if value is not None and value < 1:
                 msg = f"Runtime({name}={value}): expected at least 1, or None to choose."
                 raise SettingError(msg)
+        if self.device not in get_args(Device):
+            names = ", ".join(map(repr, get_args(Device)))
+            msg = f"Runtime(device={self.device!r}): expected one of {names}."
+            raise SettingError(msg)
         if self.providers and (self.device == "cuda" or self.device_ids):
             msg = "Runtime: `providers` stands instead of device='cuda' and device_ids; give one."
             raise SettingError(msg)
@@ -128,6 +138,7 @@ class Session:
         self.other = other
         self.inputs = dict.fromkeys(node.name for node in session.get_inputs()).keys()
         self.outputs = tuple(node.name for node in session.get_outputs())
+        self._types = input_types(session)
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:
         """
@@ -141,8 +152,12 @@ class Session:
             return cast("Outputs", self.bound.run(list(outputs), self.taken(feeds)))
 
     def taken(self, feeds: Feeds) -> Feeds:
-        """Leave out what the graph does not take."""
-        return {name: array for name, array in feeds.items() if name in self.inputs}
+        """Leave out what the graph does not take, and give the rest the types that it takes."""
+        return {
+            name: array.astype(self._types.get(name, array.dtype), copy=False)
+            for name, array in feeds.items()
+            if name in self.inputs
+        }
 
 
 @contextmanager
@@ -209,6 +224,7 @@ def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
         case "cuda":
             return _cuda_session(graph, runtime, device_id)
         case "auto":
+            warn_of_an_overwritten_gpu_build()
             if cuda_devices() == 0:
                 return _session(graph, runtime, [(_CPU, {})])
             try:
@@ -219,14 +235,9 @@ def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
 
 
 def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     if _CUDA not in ort.get_available_providers():
-        msg = (
-            "device='cuda', but the installed ONNX Runtime has no CUDA provider: another package "
-            "has put `onnxruntime` over `onnxruntime-gpu`. Run: pip uninstall -y onnxruntime "
-            "onnxruntime-gpu && pip install onnxruntime-gpu"
-        )
+        msg = f"device='cuda', but {no_cuda_provider()}"
         raise DeviceError(msg)
     if cuda_devices() == 0:
         msg = (
@@ -255,15 +266,13 @@ def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Sessi
 
 
 def _preload() -> None:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
 
 
 def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str, str]]]) -> Session:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     known = ort.get_available_providers()
     for name, _ in providers:
         if name not in known:
@@ -302,8 +311,7 @@ def _device_of(provider: str) -> str:
 
 
 def _session_options(told: Options, *, threads: int) -> Any:  # noqa: ANN401  binding, untyped
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from fastembed_stream import catalog
-from fastembed_stream.errors import SettingError, UnknownModelError
+from fastembed_stream.errors import RowError, SettingError, UnknownModelError
 from fastembed_stream.fastembed_api.names import Device, ModelSource, OnnxProvider, runtime_of
 from fastembed_stream.files import Fetching, locate
 from fastembed_stream.model import HubRepository, Model, Tarball
 from fastembed_stream.opening import open_model
 from fastembed_stream.recipes import SPARSE_TEXT
+from fastembed_stream.rows import rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fastembed_stream.recipes import Kind, Recipe
     from fastembed_stream.session import Runtime
 
-__all__ = ["DropIn", "counted", "listed", "streamed", "summed"]
+__all__ = ["DropIn", "counted", "listed", "prompted", "streamed", "summed"]
 
 Document = TypeVar("Document")
 Query = TypeVar("Query")
@@ -227,14 +228,24 @@ def counted(embeds: Embeds[Row, Answer], rows: Iterable[Row], batch_size: int) -
 def summed(count: Callable[[list[Row]], int], rows: Iterable[Row], batch_size: int) -> int:
     """Add up what is counted of `batch_size` rows at a time."""
     _check_batch_size(batch_size)
-    source = iter(rows)
-    chunks = iter(lambda: list(islice(source, batch_size)), [])
-    return sum(map(count, chunks))
+    source, n_tokens, n_before = rows_in(rows), 0, 0
+    while chunk := list(islice(source, batch_size)):
+        try:
+            n_tokens += count(chunk)
+        except RowError as error:
+            raise error.after(n_before) from error.__cause__
+        n_before += len(chunk)
+    return n_tokens
 
 
 def listed(rows: str | Iterable[str]) -> Iterable[str]:
     """Take one text as a list of one."""
     return [rows] if isinstance(rows, str) else rows
+
+
+def prompted(rows: str | Iterable[str], prompt: str) -> Iterable[str]:
+    """Put a prompt before texts; what is no text stays as it is, to be refused by its position."""
+    return (prompt + row if isinstance(row, str) else row for row in rows_in(listed(rows)))
 
 
 def _check_batch_size(batch_size: int) -> None:
