@@ -39,6 +39,7 @@ from fastembed_stream.model import (
 from fastembed_stream.muvera import Muvera
 from fastembed_stream.opened import OpenModel
 from fastembed_stream.opening import open_model
+from fastembed_stream.progress import watched
 from fastembed_stream.recipes import (
     CROSS_ENCODER,
     DENSE_TEXT,
@@ -117,4 +118,5 @@ __all__ = [
     "fingerprint",
     "locate",
     "open_model",
+    "watched",
 ]

@@ -61,7 +61,7 @@ def onnx_runtime() -> Any:  # noqa: ANN401  a module without types
         what = "hollow" if getattr(onnxruntime, "__file__", None) is None else "not whole"
         msg = (
             f"The package 'onnxruntime' in {_place(onnxruntime)} is {what}: it has no "
-            f"{' and no '.join(lacking)}. {_cause()} {_cure()}"
+            f"{' or '.join(lacking)}. {_cause()} {_cure()}"
         )
         raise DeviceError(msg)
     return onnxruntime
@@ -119,7 +119,7 @@ def _cause() -> str:
 
 def _cure(build: str | None = None) -> str:
     build = build or _build_for_here()
-    removed = " ".join(dict.fromkeys((*_installed(), build)))
+    removed = " ".join(dict.fromkeys((_CPU_BUILD, _GPU_BUILD, *_installed())))
     return f"Run: pip uninstall -y {removed} && pip install {build}"
 
 

@@ -142,10 +142,8 @@ def open_bm42(opening: Opening, recipe: Bm42) -> OpenModel[str, str, SparseEmbed
         tokens=tokens,
         outputs=(output_name(recipe.output, sessions[0].outputs),),
     )
-    attention = Expected(
-        what="BM42 expects the graph to give attention of shape (batch, heads, seq, seq)",
-        ranks=(4,),
-    )
+    what = "BM42 expects the graph to give attention of shape (batch, heads, seq, seq)"
+    attention = Expected(what=what, ranks=(4,))
     check_graph(opening.model, sessions[0], family, attention)
     return OpenModel(
         documents=Embedder(family, sessions, budget=opening.runtime.token_budget),

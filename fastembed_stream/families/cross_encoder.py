@@ -105,9 +105,8 @@ def open_cross_encoder(opening: Opening, recipe: CrossEncoder) -> OpenModel[Pair
             tokens=tokens, outputs=(output_name(recipe.output, sessions[0].outputs),)
         ),
     )
-    scores = Expected(
-        what="A cross-encoder's graph should give scores of shape (batch, labels)", ranks=(2,)
-    )
+    what = "A cross-encoder's graph should give scores of shape (batch, labels)"
+    scores = Expected(what=what, ranks=(2,))
     check_graph(opening.model, sessions[0], family, scores, row=_SHORT)
     embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
     return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)

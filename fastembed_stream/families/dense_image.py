@@ -75,15 +75,11 @@ def open_dense_image(
         input_=next(iter(sessions[0].inputs)),
     )
     dim = opening.model.dim
-    expected = Expected(
-        what=f"A model of images should give vectors of shape (batch, {dim})",
-        width=dim,
-        joined=True,
-    )
+    what = f"A model of images should give vectors of shape (batch, {dim})"
+    expected = Expected(what=what, width=dim, joined=True)
     if recipe.pooling == "cls":
-        expected = Expected(
-            what=f"Pooling 'cls' expects the graph to give shape (batch, patches, {dim})", width=dim
-        )
+        what = f"Pooling 'cls' expects the graph to give shape (batch, patches, {dim})"
+        expected = Expected(what=what, width=dim)
     check_graph(
         opening.model,
         sessions[0],

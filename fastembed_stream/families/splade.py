@@ -167,10 +167,8 @@ def _documents(
         logarithms=logarithms,
         left_out=np.zeros(0, dtype=np.int64) if left_out is None else left_out,
     )
-    logits = Expected(
-        what="SPLADE expects the graph to give logits of shape (batch, seq, vocabulary)",
-        ranks=(2, 3),
-    )
+    what = "SPLADE expects the graph to give logits of shape (batch, seq, vocabulary)"
+    logits = Expected(what=what, ranks=(2, 3))
     check_graph(opening.model, sessions[0], family, logits)
     sessions = all_reduced(sessions, name, "max") or sessions
     return Embedder(family, sessions, budget=opening.runtime.token_budget)

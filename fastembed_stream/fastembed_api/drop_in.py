@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, fields, replace
+from difflib import get_close_matches
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from fastembed_stream import catalog
+from fastembed_stream.embedder import Counts
 from fastembed_stream.errors import RowError, SettingError, UnknownModelError
 from fastembed_stream.fastembed_api.names import Device, ModelSource, OnnxProvider, runtime_of
 from fastembed_stream.files import Fetching, locate
@@ -126,6 +129,11 @@ class DropIn(Generic[Document, Query, Answer]):
         self._open: OpenModel[Document, Query, Answer] | None = None
         if not lazy_load:
             self._opened()
+
+    @property
+    def counts(self) -> Counts:
+        """Tell how many documents and tokens were read so far."""
+        return Counts() if self._open is None else self._open.counts
 
     @property
     def embedding_size(self) -> int:
@@ -259,14 +267,24 @@ def _with(model: Model, changes: dict[str, Any]) -> Model:
     known = {each.name: each for each in fields(model.recipe)}
     for name in changes:
         if name not in known:
+            arguments = [*_arguments(), *known]
+            near = get_close_matches(name, arguments, n=3)
+            meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             msg = (
                 f"{model.name} ({type(model.recipe).__name__}) has no option {name!r}; it has "
-                f"{', '.join(known) or 'none'}."
+                f"{', '.join(known) or 'none'}.{meant} Arguments for every model: "
+                f"{', '.join(_arguments())}."
             )
             raise SettingError(msg)
     if not changes:
         return model
     return replace(model, recipe=replace(model.recipe, **changes))
+
+
+def _arguments() -> list[str]:
+    """Name what the constructor takes whatever the model."""
+    taken = signature(DropIn.__init__).parameters.values()
+    return [each.name for each in taken if each.name != "self" and each.kind != each.VAR_KEYWORD]
 
 
 def _same_answers(one: Model, other: Model) -> bool:
