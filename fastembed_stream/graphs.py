@@ -7,12 +7,20 @@ one short row is run: graphs are known to say what is not so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fastembed_stream.errors import DeviceError, ImageError, ModelFilesError, SettingError
+from fastembed_stream import catalog
+from fastembed_stream.errors import (
+    DeviceError,
+    ImageError,
+    ModelFilesError,
+    SettingError,
+    UnknownModelError,
+)
 from fastembed_stream.recipes import CrossEncoder, InferenceFreeSplade, Splade
 
 if TYPE_CHECKING:
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
     from fastembed_stream.values import Feeds
 
 __all__ = ["Expected", "check_graph", "input_types", "of_each_token"]
+
+_LOG = logging.getLogger(__name__)
 
 _TYPES: Mapping[str, Any] = {
     "tensor(bool)": np.bool_,
@@ -187,9 +197,19 @@ def _run(model: Model, run: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
         raise ModelFilesError(msg) from error
 
 
-def _refuse(model: Model, output: str, shape: Sequence[object], expected: Expected) -> None:
+def _refuse(
+    model: Model, output: str, shape: Sequence[int | str | None], expected: Expected
+) -> None:
     last = shape[-1] if shape else 0
     lengths = ""
+    if _is_lent(model) and not _likeness(model, last) and replace(expected, width=None).fits(shape):
+        _LOG.warning(
+            "%s: its folder holds a model with vectors of another length: shape (%s), not %s.",
+            model.name,
+            ", ".join(map(str, shape)),
+            expected.width,
+        )
+        return
     if expected.width is not None and isinstance(last, int) and last != expected.width:
         lengths = f": vectors of {last} numbers, but {model.name} has {expected.width}"
     msg = (
@@ -199,6 +219,19 @@ def _refuse(model: Model, output: str, shape: Sequence[object], expected: Expect
         "folder."
     )
     raise SettingError(msg)
+
+
+def _is_lent(model: Model) -> bool:
+    """
+    Tell a name that ships here, whose length is known to be right.
+
+    Who puts another model behind it, by a folder of his own, means to, as with fastembed.
+    """
+    try:
+        known = catalog.find(model.name, model.kind)
+    except UnknownModelError:
+        return False
+    return catalog.is_shipped(known) and known.dim == model.dim
 
 
 def _likeness(model: Model, last: object) -> str:

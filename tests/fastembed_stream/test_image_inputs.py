@@ -65,9 +65,8 @@ def test_all_that_holds_the_bytes_of_an_image_gives_the_same(opened: Any, tmp_pa
     [expected] = embed([PNG])
     read = io.BytesIO(PNG)
     read.read(20)
-    spooled = tempfile.SpooledTemporaryFile()
-    spooled.write(PNG)
-    with (tmp_path / "odd.png").open("rb") as file, spooled:
+    with (tmp_path / "odd.png").open("rb") as file, tempfile.SpooledTemporaryFile() as spooled:
+        spooled.write(PNG)
         rows = [
             bytearray(PNG),
             memoryview(PNG),
@@ -84,7 +83,7 @@ def test_all_that_holds_the_bytes_of_an_image_gives_the_same(opened: Any, tmp_pa
         for vector in embed(rows):
             np.testing.assert_allclose(vector, expected, atol=1e-6)
         assert (read.tell(), file.tell(), spooled.tell()) == (20, 0, len(PNG))
-        assert not (read.closed or file.closed or spooled.closed)
+        assert [each.closed for each in (read, file, spooled)] == [False] * 3
         [streamed] = embed.stream(iter([file]), window=1)
         np.testing.assert_allclose(streamed, expected, atol=1e-6)
 

@@ -326,7 +326,7 @@ def test_one_image_alone_is_an_error_that_says_so(tmp_path: Path, alone: Any) ->
     embed = _images(tmp_path)
     picture = Image.open(io.BytesIO(FILES["odd.png"]))
     for one in (alone, bytearray(b"x"), memoryview(b"x"), picture):
-        with pytest.raises(RowError, match="^Rows: got one row alone"):
+        with pytest.raises(RowError, match=r"^Rows: got one row alone"):
             embed(one)
 
 
@@ -345,17 +345,17 @@ def test_the_classes_count_positions_from_the_first_row_of_the_call(
     for prompts in (False, True):
         texts: Any = TextEmbedding("own/d", runtime=ON_CPU, prompts=prompts)
         for call in (texts.embed, texts.query_embed, texts.passage_embed):
-            with pytest.raises(RowError, match="^Text 6: it is None"):
+            with pytest.raises(RowError, match=r"^Text 6: it is None"):
                 list(call(rows, batch_size=2))
-        with pytest.raises(RowError, match="^Text 6: it is None"):
+        with pytest.raises(RowError, match=r"^Text 6: it is None"):
             texts.token_count(rows, batch_size=4)
     words: Any = SparseTextEmbedding("Qdrant/bm25")
     for call in (words.embed, words.query_embed):
-        with pytest.raises(RowError, match="^Text 6: it is None"):
+        with pytest.raises(RowError, match=r"^Text 6: it is None"):
             list(call(rows, batch_size=2))
     pairs: Any = TextCrossEncoder("own/c", runtime=ON_CPU)
-    with pytest.raises(RowError, match="^Pair 6: its document is None"):
+    with pytest.raises(RowError, match=r"^Pair 6: its document is None"):
         list(pairs.rerank("a query", iter(rows), batch_size=4))
     images: Any = ImageEmbedding("own/i", runtime=ON_CPU)
-    with pytest.raises(ImageError, match="^Image 5: it is empty"):
+    with pytest.raises(ImageError, match=r"^Image 5: it is empty"):
         list(images.embed([FILES["odd.png"]] * 5 + [b""], batch_size=2))
