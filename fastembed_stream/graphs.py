@@ -21,7 +21,13 @@ from fastembed_stream.errors import (
     SettingError,
     UnknownModelError,
 )
-from fastembed_stream.recipes import CrossEncoder, InferenceFreeSplade, Splade
+from fastembed_stream.recipes import (
+    IMAGE,
+    LATE_MULTIMODAL,
+    CrossEncoder,
+    InferenceFreeSplade,
+    Splade,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -138,7 +144,7 @@ def check_graph(
     _check_inputs(model, session, feeds, of_one_size=of_one_size)
     [name] = family.outputs
     [told] = [node.shape for node in session.bound.get_outputs() if node.name == name]
-    if expected.fits(told):
+    if expected.fits(told) or _is_lent(model, told, expected):
         return
     if not runs:
         # Too slow to try; what is told in numbers has to be right.
@@ -146,7 +152,7 @@ def check_graph(
             return
         _refuse(model, name, told, expected)
     shape = _run(model, lambda: session.run([name], feeds)[0].shape)
-    if not expected.fits(shape):
+    if not expected.fits(shape) and not _is_lent(model, shape, expected):
         _refuse(model, name, shape, expected)
 
 
@@ -201,41 +207,45 @@ def _refuse(
     model: Model, output: str, shape: Sequence[int | str | None], expected: Expected
 ) -> None:
     last = shape[-1] if shape else 0
+    if expected.joined and all(isinstance(size, int) for size in shape[1:]):
+        last = int(np.prod([size for size in shape[1:] if isinstance(size, int)]))
     lengths = ""
-    if _is_lent(model) and not _likeness(model, last) and replace(expected, width=None).fits(shape):
-        _LOG.warning(
-            "%s: its folder holds a model with vectors of another length: shape (%s), not %s.",
-            model.name,
-            ", ".join(map(str, shape)),
-            expected.width,
-        )
-        return
     if expected.width is not None and isinstance(last, int) and last != expected.width:
         lengths = f": vectors of {last} numbers, but {model.name} has {expected.width}"
     msg = (
         f"{expected.what}; output {output!r} of {model.name!r} has shape "
-        f"({', '.join(map(str, shape))}){lengths}.{_likeness(model, last)} The row is wrong in "
+        f"({', '.join(map(str, shape))}){lengths}.{_likeness(model, shape)} The row is wrong in "
         "`dim`, recipe or `output`, or the folder holds another model. Name that one, or its "
         "folder."
     )
     raise SettingError(msg)
 
 
-def _is_lent(model: Model) -> bool:
+def _is_lent(model: Model, shape: Sequence[int | str | None], expected: Expected) -> bool:
     """
-    Tell a name that ships here, whose length is known to be right.
+    Tell vectors of another length behind a name that ships, whose own length is known to be right.
 
     Who puts another model behind it, by a folder of his own, means to, as with fastembed.
     """
+    if not all(isinstance(size, int) for size in shape[1 if expected.joined else -1 :]):
+        return False
+    if not replace(expected, width=None).fits(shape) or _likeness(model, shape):
+        return False
     try:
         known = catalog.find(model.name, model.kind)
     except UnknownModelError:
         return False
-    return catalog.is_shipped(known) and known.dim == model.dim
+    is_lent = catalog.is_shipped(known) and known.dim == model.dim
+    if is_lent:
+        _LOG.info("%s: its folder has vectors of another length, %s.", model.name, list(shape))
+    return is_lent
 
 
-def _likeness(model: Model, last: object) -> str:
-    """Say which family an output seems to be of, by the length of its last axis."""
+def _likeness(model: Model, shape: Sequence[int | str | None]) -> str:
+    """Say which family of texts an output seems to be of, by the length of its last axis."""
+    last = shape[-1] if shape else None
+    if model.kind in {IMAGE, LATE_MULTIMODAL}:
+        return ""
     if last == _SCORE and not isinstance(model.recipe, CrossEncoder):
         return " It looks like the score of a CrossEncoder."
     is_sparse = isinstance(model.recipe, Splade | InferenceFreeSplade)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
+from typing_extensions import override
+
 from fastembed_stream.errors import SettingError
 from fastembed_stream.values import Floats, ImageInput, Pair, SparseEmbedding
 
@@ -402,6 +404,7 @@ class DenseImage(_OfImages):
     normalize: bool = True
     output: str | int = 0
 
+    @override
     def __post_init__(self) -> None:
         _OfImages.__post_init__(self)
         _check_pooling(self.pooling, get_args(ImagePooling))

@@ -140,7 +140,7 @@ def _pair(row: object, position: int) -> Pair:
         if not (type(text) is str and text.isascii()) and (fault := _fault(text)) is not None:
             reason = f"its {side} {fault}"
             raise RowError(reason, position, "Pair")
-    return cast("Pair", pair)
+    return pair
 
 
 def _fault(row: object) -> str | None:

@@ -167,7 +167,8 @@ class Tokens:
         Models that keep a position for padding, such as RoBERTa, count from the one after it.
         """
         counted: Ints = mask.cumsum(axis=1)
-        return np.maximum(counted * mask + (self.first_position - 1), 0)
+        positions: Ints = np.maximum(counted * mask + (self.first_position - 1), 0)
+        return positions
 
     def pieces(self, texts: Sequence[str]) -> list[tuple[Ints, int]]:
         """

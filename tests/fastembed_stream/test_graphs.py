@@ -314,7 +314,7 @@ def test_a_name_that_ships_may_stand_for_a_folder_of_ones_own(
 ) -> None:
     known = catalog.find("sentence-transformers/all-MiniLM-L6-v2")
     write(tmp_path, model_file=known.model_file)
-    with caplog.at_level(logging.WARNING, "fastembed_stream"):
+    with caplog.at_level(logging.INFO, "fastembed_stream"):
         [vector] = open_model(known, folder=tmp_path, runtime=ON_CPU)(["kafka"])
     assert vector.shape == (DIM,)
     assert "vectors of another length" in caplog.text
