@@ -12,6 +12,7 @@ from fastembed_stream.errors import (
     FastembedStreamError,
     ImageError,
     ModelFilesError,
+    RowError,
     SettingError,
     UnknownModelError,
 )
@@ -38,6 +39,7 @@ from fastembed_stream.model import (
 from fastembed_stream.muvera import Muvera
 from fastembed_stream.opened import OpenModel
 from fastembed_stream.opening import open_model
+from fastembed_stream.progress import watched
 from fastembed_stream.recipes import (
     CROSS_ENCODER,
     DENSE_TEXT,
@@ -100,6 +102,7 @@ __all__ = [
     "OpenModel",
     "PackageData",
     "PoolingType",
+    "RowError",
     "Runtime",
     "SettingError",
     "SparseEmbedding",
@@ -115,4 +118,5 @@ __all__ = [
     "fingerprint",
     "locate",
     "open_model",
+    "watched",
 ]

@@ -12,7 +12,7 @@ from fastembed_stream.session import Runtime, Session, open_session
 from fastembed_stream.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from fastembed_stream.model import Model
@@ -28,13 +28,13 @@ Answer = TypeVar("Answer")
 class Embeds(Protocol[Row_contra, Answer]):
     """A callable from rows to answers, in order: an `Embedder` or a `Computed`."""
 
-    def __call__(self, rows: Sequence[Row_contra]) -> list[Answer]:
+    def __call__(self, rows: Iterable[Row_contra]) -> list[Answer]:
         """Answer all rows, in their order."""
 
     def stream(self, rows: Iterable[Row_contra], *, window: int) -> Iterator[Answer]:
         """Answer rows as they come, in their order, `window` of them planned together."""
 
-    def count_tokens(self, rows: Sequence[Row_contra]) -> int:
+    def count_tokens(self, rows: Iterable[Row_contra]) -> int:
         """Count the tokens that would be run."""
 
     @property
@@ -67,9 +67,16 @@ class Opening:
     max_tokens: int | None = None
     slot: int | None = None
 
-    def tokens(self, *, reserved: int = 0) -> Tokens:
-        """Load the tokenizer; `reserved` tokens of its limit are kept for the family."""
-        return Tokens.open(self.files, self.model, max_tokens=self.max_tokens, reserved=reserved)
+    def tokens(self, *, reserved: int = 0, added: int = 0) -> Tokens:
+        """
+        Load the tokenizer.
+
+        reserved  tokens of its limit that are kept for the family
+        added     tokens that the family adds beyond the limit
+        """
+        return Tokens.open(
+            self.files, self.model, max_tokens=self.max_tokens, reserved=reserved, added=added
+        )
 
     def sessions(self) -> list[Session]:
         """Open the graph on each device."""
@@ -100,15 +107,20 @@ class OpenModel(Generic[Document, Query, Answer]):
     model: Model | None = None
     reopen: Callable[[], OpenModel[Document, Query, Answer]] | None = None
 
-    def __call__(self, rows: Sequence[Document]) -> list[Answer]:
-        """Answer documents, in their order."""
+    def __call__(self, rows: Iterable[Document]) -> list[Answer]:
+        """
+        Answer documents, in their order.
+
+        rows    any iterable, read once
+        raises  RowError for the first that cannot be read, by its position
+        """
         return self.documents(rows)
 
     def stream(self, rows: Iterable[Document], *, window: int) -> Iterator[Answer]:
         """Answer documents as they come, in their order, `window` of them planned together."""
         return self.documents.stream(rows, window=window)
 
-    def count_tokens(self, rows: Sequence[Document]) -> int:
+    def count_tokens(self, rows: Iterable[Document]) -> int:
         """Count the tokens of documents that would be run."""
         return self.documents.count_tokens(rows)
 

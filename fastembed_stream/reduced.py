@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from typing_extensions import override
 
+from fastembed_stream.installation import onnx_runtime
 from fastembed_stream.session import Session, outages_told
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ class ReducedSession(Session):
     def __init__(self, first: Session, reduction: Reduction) -> None:
         super().__init__(first.bound, device=first.device, lanes=first.lanes)
         self._first = first  # held, so that who opens the graph meanwhile shares it
-        import onnxruntime as ort
-
+        ort = onnx_runtime()
         graph = files("fastembed_stream") / "data" / "reductions" / f"{reduction}.onnx"
         options = ort.SessionOptions()
         options.log_severity_level = 3

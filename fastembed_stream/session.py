@@ -20,11 +20,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from fastembed_stream.devices import available_cores, cuda_devices
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
 from fastembed_stream.files import graph_identity
+from fastembed_stream.graphs import input_types
+from fastembed_stream.installation import (
+    no_cuda_provider,
+    onnx_runtime,
+    warn_of_an_overwritten_gpu_build,
+)
 from fastembed_stream.threads import ForkSafeLock, before_exit
 
 if TYPE_CHECKING:
@@ -105,6 +111,10 @@ class Runtime:
             if value is not None and value < 1:
                 msg = f"Runtime({name}={value}): expected at least 1, or None to choose."
                 raise SettingError(msg)
+        if self.device not in get_args(Device):
+            names = ", ".join(map(repr, get_args(Device)))
+            msg = f"Runtime(device={self.device!r}): expected one of {names}."
+            raise SettingError(msg)
         if self.providers and (self.device == "cuda" or self.device_ids):
             msg = "Runtime: `providers` stands instead of device='cuda' and device_ids; give one."
             raise SettingError(msg)
@@ -141,6 +151,7 @@ class Session:
         self._running: set[onnxruntime.RunOptions] = set()
         self.inputs = dict.fromkeys(node.name for node in session.get_inputs()).keys()
         self.outputs = tuple(node.name for node in session.get_outputs())
+        self._types = input_types(session)
         _LIVE.add(self)
 
     def __del__(self) -> None:
@@ -194,8 +205,12 @@ class Session:
             options.terminate = True
 
     def taken(self, feeds: Feeds) -> Feeds:
-        """Leave out what the graph does not take."""
-        return {name: array for name, array in feeds.items() if name in self.inputs}
+        """Leave out what the graph does not take, and give the rest the types that it takes."""
+        return {
+            name: array.astype(self._types.get(name, array.dtype), copy=False)
+            for name, array in feeds.items()
+            if name in self.inputs
+        }
 
     def after_fork(self) -> None:
         """
@@ -349,6 +364,7 @@ def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
         case "cuda":
             return _cuda_session(graph, runtime, device_id)
         case "auto":
+            warn_of_an_overwritten_gpu_build()
             if cuda_devices() == 0:
                 return _session(graph, runtime, [(_CPU, {})])
             try:
@@ -359,14 +375,9 @@ def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
 
 
 def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     if _CUDA not in ort.get_available_providers():
-        msg = (
-            "device='cuda', but the installed ONNX Runtime has no CUDA provider: another package "
-            "has put `onnxruntime` over `onnxruntime-gpu`. Run: pip uninstall -y onnxruntime "
-            "onnxruntime-gpu && pip install onnxruntime-gpu"
-        )
+        msg = f"device='cuda', but {no_cuda_provider()}"
         raise DeviceError(msg)
     if cuda_devices() == 0:
         msg = (
@@ -395,15 +406,13 @@ def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Sessi
 
 
 def _preload() -> None:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
 
 
 def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str, str]]]) -> Session:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     known = ort.get_available_providers()
     for name, _ in providers:
         if name not in known:
@@ -458,8 +467,7 @@ def _device_of(provider: str) -> str:
 
 
 def _session_options(told: Options, *, threads: int) -> Any:  # noqa: ANN401  binding, untyped
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

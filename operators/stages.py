@@ -33,7 +33,7 @@ from tenacity import (
 )
 from typing_extensions import override
 
-from fastembed_stream.errors import DeviceError, FastembedStreamError, ImageError, SettingError
+from fastembed_stream.errors import DeviceError, FastembedStreamError, RowError, SettingError
 from fastembed_stream.threads import Threads
 from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
@@ -179,7 +179,7 @@ def apply(stage: Stage, batch: Batch) -> Batch:
 
 def _is_no_records_fault(error: Exception) -> bool:
     """Tell a model that cannot be opened, or a wrong setting, from what a record brought along."""
-    return isinstance(error, FastembedStreamError) and not isinstance(error, ImageError)
+    return isinstance(error, FastembedStreamError) and not isinstance(error, RowError)
 
 
 def _name(stage: Stage) -> str:

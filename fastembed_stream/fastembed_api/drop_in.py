@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, fields, replace
+from difflib import get_close_matches
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -11,13 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from typing_extensions import override
 
 from fastembed_stream import catalog
-from fastembed_stream.errors import SettingError, UnknownModelError
+from fastembed_stream.embedder import Counts
+from fastembed_stream.errors import RowError, SettingError, UnknownModelError
 from fastembed_stream.fastembed_api.names import Device, ModelSource, OnnxProvider, runtime_of
 from fastembed_stream.files import Fetching, locate
 from fastembed_stream.model import HubRepository, Model, Tarball
 from fastembed_stream.opened import described
 from fastembed_stream.opening import open_model
 from fastembed_stream.recipes import SPARSE_TEXT
+from fastembed_stream.rows import rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from fastembed_stream.recipes import Kind, Recipe
     from fastembed_stream.session import Runtime
 
-__all__ = ["DropIn", "counted", "listed", "streamed", "summed"]
+__all__ = ["DropIn", "counted", "listed", "prompted", "streamed", "summed"]
 
 Document = TypeVar("Document")
 Query = TypeVar("Query")
@@ -145,6 +149,11 @@ class DropIn(Generic[Document, Query, Answer]):
         return self.__dict__ | {"_open": None}
 
     @property
+    def counts(self) -> Counts:
+        """Tell how many documents and tokens were read so far."""
+        return Counts() if self._open is None else self._open.counts
+
+    @property
     def embedding_size(self) -> int:
         """Length of one vector; 0 for sparse vectors and scores, which have none."""
         return self._model.dim
@@ -245,14 +254,24 @@ def counted(embeds: Embeds[Row, Answer], rows: Iterable[Row], batch_size: int) -
 def summed(count: Callable[[list[Row]], int], rows: Iterable[Row], batch_size: int) -> int:
     """Add up what is counted of `batch_size` rows at a time."""
     _check_batch_size(batch_size)
-    source = iter(rows)
-    chunks = iter(lambda: list(islice(source, batch_size)), [])
-    return sum(map(count, chunks))
+    source, n_tokens, n_before = rows_in(rows), 0, 0
+    while chunk := list(islice(source, batch_size)):
+        try:
+            n_tokens += count(chunk)
+        except RowError as error:
+            raise error.after(n_before) from error.__cause__
+        n_before += len(chunk)
+    return n_tokens
 
 
 def listed(rows: str | Iterable[str]) -> Iterable[str]:
     """Take one text as a list of one."""
     return [rows] if isinstance(rows, str) else rows
+
+
+def prompted(rows: str | Iterable[str], prompt: str) -> Iterable[str]:
+    """Put a prompt before texts; what is no text stays as it is, to be refused by its position."""
+    return (prompt + row if isinstance(row, str) else row for row in rows_in(listed(rows)))
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -266,14 +285,24 @@ def _with(model: Model, changes: dict[str, Any]) -> Model:
     known = {each.name: each for each in fields(model.recipe)}
     for name in changes:
         if name not in known:
+            arguments = [*_arguments(), *known]
+            near = get_close_matches(name, arguments, n=3)
+            meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             msg = (
                 f"{model.name} ({type(model.recipe).__name__}) has no option {name!r}; it has "
-                f"{', '.join(known) or 'none'}."
+                f"{', '.join(known) or 'none'}.{meant} Arguments for every model: "
+                f"{', '.join(_arguments())}."
             )
             raise SettingError(msg)
     if not changes:
         return model
     return replace(model, recipe=replace(model.recipe, **changes))
+
+
+def _arguments() -> list[str]:
+    """Name what the constructor takes whatever the model."""
+    taken = signature(DropIn.__init__).parameters.values()
+    return [each.name for each in taken if each.name != "self" and each.kind != each.VAR_KEYWORD]
 
 
 def _same_answers(one: Model, other: Model) -> bool:

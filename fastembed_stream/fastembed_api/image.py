@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
-from fastembed_stream.errors import ImageError
 from fastembed_stream.fastembed_api.drop_in import DropIn
 from fastembed_stream.fastembed_api.names import ModelSource
+from fastembed_stream.pixels import is_image
 from fastembed_stream.recipes import IMAGE, DenseImage
 from fastembed_stream.values import Floats, ImageInput
 
-__all__ = ["ImageEmbedding", "images_of", "placed"]
+__all__ = ["ImageEmbedding", "images_of"]
 
 
 class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
@@ -34,8 +33,8 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
         """
         Give one vector for each image, in order, as they are ready.
 
-        images      one image, or any iterable of them, read lazily: paths, bytes of files, base64
-                    text, images of Pillow
+        images      one image, or any iterable of them, read lazily: paths, bytes of files, open
+                    files, base64 text, images of Pillow
         batch_size  images that are planned together
         parallel    accepted; lanes use all cores anyway
         yields      float32[dim]
@@ -43,7 +42,7 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
                     `images`; those of the batches before it are answered first
         """
         del parallel
-        return placed(self._documents(images_of(images), batch_size))
+        return self._documents(images_of(images), batch_size)
 
     @classmethod
     def add_custom_model(
@@ -83,21 +82,6 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
 
 def images_of(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
     """Take one image as a list of one."""
-    from PIL import Image
-
-    return [images] if isinstance(images, str | Path | bytes | Image.Image) else images
-
-
-def placed(answers: Iterator[Floats]) -> Iterator[Floats]:
-    """
-    Count the position of a broken image from the first image, not from the first of its batch.
-
-    All batches before the broken one are answered when it fails, and none of its own images.
-    """
-    n_answered = 0
-    try:
-        for answer in answers:
-            yield answer
-            n_answered += 1
-    except ImageError as error:
-        raise error.at(n_answered + (error.position or 0)) from error.__cause__
+    return (
+        [cast("ImageInput", images)] if is_image(images) else cast("Iterable[ImageInput]", images)
+    )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.families.page_queries import PageQueries
 from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed
-from fastembed_stream.fastembed_api.image import images_of, placed
+from fastembed_stream.fastembed_api.image import images_of
 from fastembed_stream.fastembed_api.names import ModelSource
 from fastembed_stream.opened import Embeds
 from fastembed_stream.recipes import LATE_MULTIMODAL, ColModernVbert, ColPali
@@ -36,8 +36,8 @@ class LateInteractionMultimodalEmbedding(DropIn[ImageInput, str, Floats]):
         """
         Give the vectors of each image, in order, as they are ready.
 
-        images      one image, or any iterable of them, read lazily: paths, bytes of files, base64
-                    text, images of Pillow
+        images      one image, or any iterable of them, read lazily: paths, bytes of files, open
+                    files, base64 text, images of Pillow
         batch_size  images that are planned together
         parallel    accepted; lanes use all cores anyway
         yields      float32[n_tokens, dim], no padding among them
@@ -45,7 +45,7 @@ class LateInteractionMultimodalEmbedding(DropIn[ImageInput, str, Floats]):
                     `images`; those of the batches before it are answered first
         """
         del parallel
-        return placed(self._documents(images_of(images), batch_size))
+        return self._documents(images_of(images), batch_size)
 
     def embed_text(
         self, documents: str | Iterable[str], batch_size: int = 256, parallel: int | None = None

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.families.colbert import ColbertFamily
-from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed, summed
+from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed, prompted, summed
 from fastembed_stream.fastembed_api.names import ModelSource
 from fastembed_stream.recipes import LATE_TEXT, Colbert, TokenEmbeddings
 from fastembed_stream.values import Floats
@@ -112,4 +112,4 @@ class LateInteractionTextEmbedding(DropIn[str, str, Floats]):
         )
 
     def _prompted(self, texts: str | Iterable[str], prompt: str) -> Iterable[str]:
-        return (prompt + text for text in listed(texts)) if self._prompts else listed(texts)
+        return prompted(texts, prompt) if self._prompts else listed(texts)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
+from typing_extensions import override
+
 from fastembed_stream.errors import SettingError
 from fastembed_stream.model import HubRepository, Tarball
 from fastembed_stream.session import Runtime
@@ -36,6 +38,18 @@ class PoolingType(str, Enum):
     MEAN = "MEAN"
     LAST_TOKEN = "LAST_TOKEN"  # noqa: S105  not a secret
     DISABLED = "DISABLED"
+
+    @classmethod
+    @override
+    def _missing_(cls, value: object) -> PoolingType:
+        """Take a name in any case, and ours too."""
+        told = str(value).upper()
+        for each in cls:
+            if told in {each.value, _POOLINGS[each].upper()}:
+                return each
+        names = ", ".join(each.value for each in cls)
+        msg = f"No pooling {value!r}; there are {names}."
+        raise SettingError(msg)
 
     @property
     def pooling(self) -> Pooling:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.dense_text import DenseTextFamily
-from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed, streamed
+from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed, prompted, streamed
 from fastembed_stream.fastembed_api.names import ModelSource, PoolingType
 from fastembed_stream.opened import Embeds
 from fastembed_stream.recipes import DENSE_TEXT, DenseText
@@ -120,4 +120,4 @@ class TextEmbedding(DropIn[str, str, Floats]):
                 raise SettingError(msg)
 
     def _prompted(self, texts: str | Iterable[str], prompt: str) -> Iterable[str]:
-        return (prompt + text for text in listed(texts)) if self._prompts else listed(texts)
+        return prompted(texts, prompt) if self._prompts else listed(texts)

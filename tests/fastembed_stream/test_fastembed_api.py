@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -326,7 +327,8 @@ def test_a_source_is_a_repository_or_an_address_and_never_neither() -> None:
 
 def test_tasks_run_by_number_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, Toy(task=True, external=True), model_file="onnx/model.onnx")
-    name = "jinaai/jina-embeddings-v3"
+    name = "own/tasks"
+    catalog.add(replace(catalog.find("jinaai/jina-embeddings-v3"), name=name, dim=DIM))
     model = TextEmbedding(name, specific_model_path=str(folder), runtime=ON_CPU)
     [other] = model.embed("a", task_id=4)
     [default], [passage] = model.embed("a"), model.passage_embed("a")
