@@ -5,6 +5,8 @@ Text to vectors, by the names of `fastembed` and several times faster.
 tokenizer is imported before a model opens.
 """
 
+import sys
+
 from fastembed_stream import catalog
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import (
@@ -26,6 +28,7 @@ from fastembed_stream.fastembed_api import (
     TextCrossEncoder,
     TextEmbedding,
 )
+from fastembed_stream.fastembed_api.paths import Paths, install_as_fastembed
 from fastembed_stream.files import Fetching, fingerprint, locate
 from fastembed_stream.model import (
     HubRepository,
@@ -113,6 +116,11 @@ __all__ = [
     "UnknownModelError",
     "catalog",
     "fingerprint",
+    "install_as_fastembed",
     "locate",
     "open_model",
 ]
+
+__version__ = "0.1.0"
+
+sys.meta_path.append(Paths(__name__))  # fastembed's paths below this package

@@ -149,5 +149,5 @@ def test_a_model_has_to_be_named() -> None:
 def test_a_name_that_is_taken_is_refused(name: str) -> None:
     TextCrossEncoder.add_custom_model("tests/own", **CUSTOM)
     assert catalog.find("tests/own", CROSS_ENCODER).model_file == "model.onnx"
-    with pytest.raises(SettingError, match=f"'{name}' is already registered"):
+    with pytest.raises(SettingError, match=f"Model {name} is already registered"):
         TextCrossEncoder.add_custom_model(name, **(CUSTOM | {"model_file": "other.onnx"}))
