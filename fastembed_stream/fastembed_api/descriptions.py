@@ -69,6 +69,11 @@ class ModelSource:
             raise SettingError(msg)
 
     @property
+    def deprecated_tar_struct(self) -> bool:
+        """Tell whether a tarball holds a folder of an older name; nothing here asks."""
+        return self._deprecated_tar_struct
+
+    @property
     def source(self) -> Source:
         """Give it as a model row has it."""
         if self.hf is not None:

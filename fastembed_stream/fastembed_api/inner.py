@@ -39,7 +39,7 @@ class LentTokenizer:
         self.truncation = now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)  # slots would make its refusal a TypeError
 class Inner:
     """
     The model behind a class of fastembed, to look at and not to change.

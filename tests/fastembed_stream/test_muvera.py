@@ -61,6 +61,16 @@ def test_an_encoding_is_float32_of_the_size_that_is_told() -> None:
     assert SMALL.process_queries(SEVERAL).shape == (7, SMALL.embedding_size)
 
 
+def test_an_encoding_is_float64_where_its_vectors_are() -> None:
+    doubles = [vectors.astype(np.float64) for vectors in SEVERAL]
+    for ask in (SMALL.process_documents, SMALL.process_queries):
+        encoded = ask(doubles)
+        assert encoded.dtype == ask([SEVERAL[1], doubles[3]]).dtype == np.float64
+        np.testing.assert_allclose(encoded, ask(SEVERAL), atol=1e-5)
+    assert SMALL.process_document(doubles[3]).dtype == np.float64
+    assert SMALL.process_query(SEVERAL[3].astype(np.float16)).dtype == np.float32
+
+
 def test_a_query_adds_up_and_a_document_averages() -> None:
     one = multivector(1)
     twice = np.concatenate((one, one))
