@@ -1,8 +1,8 @@
 """
 Libraries that use fastembed, on this engine and on models small enough to make in a test.
 
-This runs in an environment of its own, with those libraries and without fastembed: see
-CONTRIBUTING.md. Nothing here fetches anything.
+This runs in an environment of its own that has those libraries: see CONTRIBUTING.md. Nothing here
+fetches anything.
 """
 
 from __future__ import annotations
