@@ -123,4 +123,5 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-sys.meta_path.append(Paths(__name__))  # fastembed's paths below this package
+# fastembed's paths below this package; first, or an empty folder of that name would hide one.
+sys.meta_path.insert(0, Paths(__name__))

@@ -40,23 +40,17 @@ _TABLE: Mapping[str, str] = {
     "embedding": "DefaultEmbedding FlagEmbedding JinaEmbedding TextEmbedding",
     "image": "ImageEmbedding",
     "image.image_embedding": "ImageEmbedding",
-    "image.image_embedding_base": "ImageEmbeddingBase",
     "late_interaction": "LateInteractionTextEmbedding",
-    "late_interaction.late_interaction_embedding_base": "LateInteractionTextEmbeddingBase",
     "late_interaction.late_interaction_text_embedding": "LateInteractionTextEmbedding",
     "late_interaction_multimodal": "LateInteractionMultimodalEmbedding",
     "late_interaction_multimodal.late_interaction_multimodal_embedding": (
         "LateInteractionMultimodalEmbedding"
-    ),
-    "late_interaction_multimodal.late_interaction_multimodal_embedding_base": (
-        "LateInteractionMultimodalEmbeddingBase"
     ),
     "postprocess": "Muvera",
     "postprocess.muvera": "Muvera",
     "rerank": "",
     "rerank.cross_encoder": "TextCrossEncoder",
     "rerank.cross_encoder.text_cross_encoder": "TextCrossEncoder",
-    "rerank.cross_encoder.text_cross_encoder_base": "TextCrossEncoderBase",
     "sparse": "SparseEmbedding SparseTextEmbedding",
     "sparse.bm25": "Bm25",
     "sparse.sparse_embedding_base": "SparseEmbedding SparseTextEmbeddingBase",

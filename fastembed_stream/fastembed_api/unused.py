@@ -10,37 +10,23 @@ __all__ = ["IGNORED", "pass_over", "warn_outside"]
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 
-_PER_CALL = "`batch_size` of `embed`"
-_LANES = "`threads` or `device_ids`, all of which the lanes use"
-_WATCH = "a progress bar around the iterator that comes back"
-
-IGNORED: Mapping[str, str] = {
-    "batch_size": _PER_CALL,
-    "cache_folder": "`cache_dir`",
-    "callback_manager": "",
-    "device": "`cuda`",
-    "doc_embed_type": "`passage_embed` or `embed`",
-    "embed_batch_size": _PER_CALL,
-    "embeddings_cache": "",
-    "gpu": "`cuda`",
-    "log_severity_level": "`runtime=Runtime(session_options=...)`",
-    "max_length": "`max_tokens`",
-    "max_seq_length": "`max_tokens`",
-    "model_dir": "`specific_model_path`",
-    "model_path": "`specific_model_path`",
-    "num_workers": _LANES,
-    "parallel": _LANES,
-    "progress_bar": _WATCH,
-    "provider_options": "`providers=[(name, options)]`",
-    "rate_limiter": "",
-    "session_options": "`runtime=Runtime(session_options=...)`",
-    "show_download_progress": "",
-    "show_progress": _WATCH,
-    "show_progress_bar": _WATCH,
-    "trust_remote_code": "",
-    "use_cuda": "`cuda`",
+_CURES: Mapping[str, str] = {
+    "`max_tokens`": "max_length max_seq_length max_sequence_length",
+    "`batch_size` of `embed`": "batch_size embed_batch_size",
+    "`threads` or `device_ids`, all of which the lanes use": "num_workers parallel",
+    "`cuda`": "device gpu use_cuda",
+    "`providers=[(name, options)]`": "provider_options",
+    "`runtime=Runtime(session_options=...)`": "log_severity_level session_options",
+    "`cache_dir`": "cache_folder",
+    "`specific_model_path`": "model_dir model_path",
+    "`passage_embed` or `embed`": "doc_embed_type",
+    "a progress bar around what comes back": "progress_bar show_progress show_progress_bar",
+    "": "callback_manager embeddings_cache rate_limiter show_download_progress trust_remote_code",
 }
-"""What public code hands to fastembed's constructors in vain, and what does it here."""
+IGNORED: Mapping[str, str] = {
+    name: cure for cure, names in _CURES.items() for name in names.split()
+}
+"""What public code hands to fastembed's constructors in vain, and what to use here."""
 
 
 def pass_over(where: str, given: Mapping[str, object]) -> None:

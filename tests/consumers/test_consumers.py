@@ -164,7 +164,7 @@ def test_qdrant_clients_own_add_and_query_and_its_asynchronous_twin() -> None:
 
     document = models.Document(text=TEXTS[0], model=DENSE)
 
-    async def stored() -> int | str:
+    async def stored() -> object:
         client = AsyncQdrantClient(":memory:")
         await client.create_collection(
             "notes", models.VectorParams(size=384, distance=models.Distance.COSINE)

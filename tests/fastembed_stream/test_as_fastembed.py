@@ -79,14 +79,19 @@ def test_every_path_is_one_of_fastembeds_and_has_names_that_stand_there(path: st
 
 
 def test_a_path_leads_to_the_same_classes_as_the_package() -> None:
-    from fastembed_stream import postprocess, rerank
-    from fastembed_stream.late_interaction import LateInteractionTextEmbedding
-    from fastembed_stream.sparse.sparse_embedding_base import SparseEmbedding
-
-    assert rerank.cross_encoder.TextCrossEncoder is fastembed_stream.TextCrossEncoder
-    assert postprocess.Muvera is fastembed_stream.Muvera
-    assert LateInteractionTextEmbedding is fastembed_stream.LateInteractionTextEmbedding
-    assert SparseEmbedding is fastembed_stream.SparseEmbedding
+    code = """
+import fastembed_stream, json
+from fastembed_stream import postprocess, rerank
+from fastembed_stream.late_interaction import LateInteractionTextEmbedding
+from fastembed_stream.sparse.sparse_embedding_base import SparseEmbedding
+import fastembed_stream.text.text_embedding as text
+assert rerank.cross_encoder.TextCrossEncoder is fastembed_stream.TextCrossEncoder
+assert postprocess.Muvera is fastembed_stream.Muvera
+assert LateInteractionTextEmbedding is fastembed_stream.LateInteractionTextEmbedding
+assert SparseEmbedding is fastembed_stream.SparseEmbedding
+print(json.dumps(text.TextEmbedding is fastembed_stream.TextEmbedding))
+"""
+    assert told(code) is True
 
 
 def test_a_path_that_fastembed_lacks_is_not_there() -> None:

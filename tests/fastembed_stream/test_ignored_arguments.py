@@ -11,8 +11,9 @@ import pytest
 
 from fastembed_stream import Runtime, SparseTextEmbedding, TextCrossEncoder, TextEmbedding, catalog
 from fastembed_stream.errors import SettingError
+from fastembed_stream.fastembed_api import Bm25
+from fastembed_stream.recipes import Bm25 as Bm25Recipe
 from fastembed_stream.recipes import CrossEncoder
-from fastembed_stream.sparse.bm25 import Bm25
 from tests.fastembed_stream.late_models import write_cross_encoder
 from tests.fastembed_stream.tiny_models import row, write
 from tests.fastembed_stream.tiny_sparse import same
@@ -76,7 +77,7 @@ def test_an_option_of_the_recipe_is_heeded_and_not_passed_over() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = SparseTextEmbedding("Qdrant/bm25", language="german", lazy_load=True)
-    assert model._model.recipe.language == "german"
+    assert model._model.recipe == Bm25Recipe(language="german")
 
 
 @pytest.mark.parametrize("method", ["embed", "query_embed", "passage_embed", "token_count"])

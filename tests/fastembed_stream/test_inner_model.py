@@ -84,9 +84,10 @@ def test_session_and_tokenizer_are_under_model_once_it_is_used(
 def test_without_lazy_load_it_is_there_at_once_and_as_it_was_told(tmp_path: Path) -> None:
     model = dense(tmp_path, enable_cpu_mem_arena=False, max_tokens=5)
     assert model.model.model.get_session_options().enable_cpu_mem_arena is False
-    assert model.model.tokenizer.truncation["max_length"] == 5
+    assert (model.model.tokenizer.truncation or {})["max_length"] == 5
     assert [len(each.ids) for each in model.model.tokenizer.encode_batch(["a", "a a"])] == [4, 4]
-    assert model.model.model_description.dim == DIM
+    assert isinstance(description := model.model.model_description, DenseModelDescription)
+    assert description.dim == DIM
     assert model.model.model_name == model.model_name == NAME
     assert len(list(model.model.embed(["a", "b"]))) == 2
     assert model.model.token_count("a") == 3
