@@ -168,7 +168,7 @@ class Tokens:
         copy.no_truncation()
         return copy
 
-    def padding(self) -> Tokenizer:
+    def padded(self) -> Tokenizer:
         """Give a copy of the tokenizer that cuts as this one does, and pads to the longest text."""
         copy = self.untruncated()
         copy.enable_truncation(self.limit, direction="right" if self.cuts_right else "left")

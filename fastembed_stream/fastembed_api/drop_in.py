@@ -246,7 +246,7 @@ class DropIn(Generic[Document, Query, Answer]):
                 tokens = Tokens.open(self._folder, self._model, max_tokens=self._max_tokens)
             except ModelFilesError:  # no texts, or no limit: fastembed's has no tokenizer either
                 return None
-            tokenizer = tokens.padding()
+            tokenizer = tokens.padded()
             self._lent = LentTokenizer(tokenizer, tokenizer.truncation)
         return self._lent
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +181,7 @@ def test_every_list_of_models_has_all_of_fastembeds_keys(name: str) -> None:
     theirs = getattr(fastembed, name, TheirCrossEncoder)
     ours = getattr(fastembed_stream, name)
     known = {model["model"]: model for model in ours.list_supported_models()}
+    assert json.loads(json.dumps(known)).keys() == known.keys()
     for model in theirs.list_supported_models():
         mine = known[model["model"]]
         assert mine.keys() - model.keys() == {"recipe", "batch_invariant"}
