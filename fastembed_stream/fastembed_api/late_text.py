@@ -11,7 +11,8 @@ from typing_extensions import Unpack, override
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.families.colbert import ColbertFamily
 from fastembed_stream.fastembed_api.descriptions import ModelSource
-from fastembed_stream.fastembed_api.drop_in import Described, TextDropIn, counted, listed, summed
+from fastembed_stream.fastembed_api.drop_in import Described, counted, listed, summed
+from fastembed_stream.fastembed_api.texts import TextDropIn
 from fastembed_stream.fastembed_api.unused import pass_over
 from fastembed_stream.recipes import LATE_TEXT, Colbert, TokenEmbeddings
 from fastembed_stream.values import Floats

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from typing_extensions import Unpack
 
 from fastembed_stream.fastembed_api.descriptions import ModelSource
-from fastembed_stream.fastembed_api.drop_in import Described, TextDropIn
+from fastembed_stream.fastembed_api.drop_in import Described
+from fastembed_stream.fastembed_api.texts import TextDropIn
 from fastembed_stream.recipes import SPARSE_TEXT, Recipe, Stemmer
 from fastembed_stream.values import SparseEmbedding
 from fastembed_stream.words import token_id

@@ -11,7 +11,8 @@ from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.dense_text import DenseTextFamily
 from fastembed_stream.fastembed_api.descriptions import ModelSource, PoolingType
-from fastembed_stream.fastembed_api.drop_in import TextDropIn, listed
+from fastembed_stream.fastembed_api.drop_in import listed
+from fastembed_stream.fastembed_api.texts import TextDropIn
 from fastembed_stream.fastembed_api.unused import pass_over
 from fastembed_stream.opened import Embeds
 from fastembed_stream.recipes import DENSE_TEXT, DenseText
