@@ -5,6 +5,8 @@ Text to vectors, by the names of `fastembed` and several times faster.
 tokenizer is imported before a model opens.
 """
 
+import sys
+
 from fastembed_stream import catalog
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import (
@@ -27,6 +29,7 @@ from fastembed_stream.fastembed_api import (
     TextCrossEncoder,
     TextEmbedding,
 )
+from fastembed_stream.fastembed_api.paths import Paths, install_as_fastembed
 from fastembed_stream.files import Fetching, fingerprint, locate
 from fastembed_stream.model import (
     HubRepository,
@@ -116,7 +119,13 @@ __all__ = [
     "UnknownModelError",
     "catalog",
     "fingerprint",
+    "install_as_fastembed",
     "locate",
     "open_model",
     "watched",
 ]
+
+__version__ = "0.1.0"
+
+# fastembed's paths below this package; first, or an empty folder of that name would hide one.
+sys.meta_path.insert(0, Paths(__name__))

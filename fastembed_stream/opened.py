@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastembed_stream.model import Model
 
-__all__ = ["Embeds", "OpenModel", "Opening", "described"]
+__all__ = ["Embeds", "OpenModel", "Opening", "summary"]
 
 Row_contra = TypeVar("Row_contra", contravariant=True)
 Document = TypeVar("Document")
@@ -146,7 +146,7 @@ class OpenModel(Generic[Document, Query, Answer]):
 
     @override
     def __repr__(self) -> str:
-        what = "a model" if self.model is None else described(self.model)
+        what = "a model" if self.model is None else summary(self.model)
         return f"<OpenModel {what}, {self.documents.place}>"
 
     @override
@@ -157,7 +157,7 @@ class OpenModel(Generic[Document, Query, Answer]):
         return self.reopen, ()
 
 
-def described(model: Model) -> str:
+def summary(model: Model) -> str:
     """Say what a model is: its name, its kind and family, and the length of its vectors."""
     family = f"{model.kind.name} ({type(model.recipe).__name__})"
     return f"{model.name}: {family}" + (f", {model.dim} dimensions" if model.dim else "")

@@ -202,6 +202,17 @@ class Tokens:
         copy.no_truncation()
         return copy
 
+    def padded(self) -> Tokenizer:
+        """Give a copy of the tokenizer that cuts as this one does, and pads to the longest text."""
+        copy = self.untruncated()
+        copy.enable_truncation(self.limit, direction="right" if self.cuts_right else "left")
+        copy.enable_padding(
+            direction="left" if self.pad_left else "right",
+            pad_id=self.pad_id,
+            pad_token=copy.id_to_token(self.pad_id) or "[PAD]",
+        )
+        return copy
+
     @property
     def cuts_right(self) -> bool:
         """Tell whether a text that is too long loses its end, and not its beginning."""

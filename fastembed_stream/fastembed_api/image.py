@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal, cast
 
-from fastembed_stream.fastembed_api.drop_in import DropIn
-from fastembed_stream.fastembed_api.names import ModelSource
+from typing_extensions import Unpack
+
+from fastembed_stream.fastembed_api.descriptions import ModelSource
+from fastembed_stream.fastembed_api.drop_in import Described, DropIn
+from fastembed_stream.fastembed_api.unused import pass_over
 from fastembed_stream.pixels import is_image
 from fastembed_stream.recipes import IMAGE, DenseImage
 from fastembed_stream.values import Floats, ImageInput
@@ -29,6 +32,7 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
         images: ImageInput | Iterable[ImageInput],
         batch_size: int = 16,
         parallel: int | None = None,
+        **kwargs: object,
     ) -> Iterator[Floats]:
         """
         Give one vector for each image, in order, as they are ready.
@@ -37,11 +41,13 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
                     files, base64 text, images of Pillow
         batch_size  images that are planned together
         parallel    accepted; lanes use all cores anyway
+        kwargs      accepted, with a warning: nothing here takes them
         yields      float32[dim]
         raises      ImageError that names the first image that cannot be read, by its position in
                     `images`; those of the batches before it are answered first
         """
         del parallel
+        pass_over(f"{type(self).__name__}.embed", kwargs)
         return self._documents(images_of(images), batch_size)
 
     @classmethod
@@ -55,10 +61,7 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
         pooling: Literal["none", "cls"] = "none",
         normalization: bool = True,
         output_name: str | None = None,
-        description: str = "",
-        license: str = "",  # noqa: A002  the name that TextEmbedding has for it
-        size_in_gb: float = 0.0,
-        additional_files: list[str] | None = None,
+        **told: Unpack[Described],
     ) -> None:
         """
         Make an image model of your own known by name, for this process; fastembed has no such call.
@@ -67,17 +70,8 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
         output_name  which output of the graph holds the vectors; the first unless told
         raises       SettingError if the name is taken
         """
-        cls._add(
-            model,
-            DenseImage(pooling=pooling, normalize=normalization, output=output_name or 0),
-            sources,
-            dim=dim,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_in_gb=size_in_gb,
-            additional_files=additional_files,
-        )
+        recipe = DenseImage(pooling=pooling, normalize=normalization, output=output_name or 0)
+        cls._add(model, recipe, sources, dim=dim, model_file=model_file, **told)
 
 
 def images_of(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:

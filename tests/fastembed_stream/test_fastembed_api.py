@@ -289,7 +289,7 @@ def test_a_model_of_ones_own_is_known_by_name_and_embeds(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["tests/custom", "TESTS/custom", "BAAI/bge-small-en-v1.5"])
 def test_a_name_that_is_taken_is_refused(name: str) -> None:
     TextEmbedding.add_custom_model("tests/custom", **CUSTOM)
-    with pytest.raises(SettingError, match=f"'{name}' is already registered"):
+    with pytest.raises(SettingError, match=f"Model {name} is already registered"):
         TextEmbedding.add_custom_model(name, **CUSTOM)
 
 
