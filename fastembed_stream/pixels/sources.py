@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastembed_stream.errors import ImageError
+from fastembed_stream.pixels.limits import check_codec, check_file_of, check_work
+from fastembed_stream.pixels.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,7 +107,7 @@ class ImageReader:
 
     def size(self, image: ImageInput) -> Size:
         """Read width and height from the header; raise ImageError as `rgb` does."""
-        with _blamed_on_the_image(), _opened(image) as opened:
+        with _blamed_on_the_image(), _opened(image, self.max_pixels) as opened:
             self.check(opened.size)
             width, height = opened.size
             lies = self.upright and opened.getexif().get(_ORIENTATION) in _LYING
@@ -121,9 +123,12 @@ class ImageReader:
         """
         from PIL import ImageOps
 
-        with _blamed_on_the_image(), _opened(image) as opened:
+        with _blamed_on_the_image(), _opened(image, self.max_pixels) as opened:
             self.check(opened.size)
             with _LOADING[(id(opened) >> 4) % len(_LOADING)] if opened is image else nullcontext():
+                check_codec(opened)
+                if opened is image:
+                    check_file_of(opened, self.max_pixels)
                 opened.load()
             turned = ImageOps.exif_transpose(opened) if self.upright else opened
             return _rgb(turned)
@@ -152,15 +157,17 @@ def path_of(image: ImageInput) -> str | None:
 
 
 @contextmanager
-def _opened(image: ImageInput) -> Iterator[Image.Image]:
+def _opened(image: ImageInput, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image without decoding it; one that the caller opened stays open."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(image, Image.Image):
         yield image
         return
+    file = _file(image)
+    check_work(file, max_pixels)
     try:
-        opened = Image.open(_file(image), formats=_formats())
+        opened = Image.open(file, formats=_formats())
     except UnidentifiedImageError as error:
         reason = f"{_beginning(image)}; expected an image file, one of {', '.join(_formats())}."
         raise ImageError(reason) from error
@@ -229,7 +236,8 @@ def _beginning(image: str | Path | bytes) -> str:
 def _blamed_on_the_image() -> Iterator[None]:
     """Turn whatever Pillow and its plugins raise into ImageError, but for outages."""
     try:
-        yield
+        with quiet():
+            yield
     except (ImageError, MemoryError):
         raise
     except OSError as error:

@@ -1,0 +1,153 @@
+"""
+TIFF: what a decoder makes room for is a tile, which may be larger than the image.
+
+Strips and tiles are pointers: more of them than the image has pixels for are drawn over each
+other, each at the price of the first.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from fastembed_stream.errors import ImageError
+from fastembed_stream.pixels.limits.view import View, check_pixels
+
+__all__ = ["check", "is_mine"]
+
+MOST_TAGS = 4_096
+"""As many as libtiff takes for a directory; ordinary files have about twenty."""
+
+_HEADS = (b"MM\0*", b"II*\0", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")
+_WIDTH, _HEIGHT, _ROWS_PER_STRIP, _SAMPLES, _PLANAR = 256, 257, 278, 277, 284
+_STRIPS, _TILE_WIDTH, _TILE_HEIGHT, _TILES = 273, 322, 323, 324
+
+_TOLD_ONCE = frozenset(
+    {
+        _WIDTH,
+        _HEIGHT,
+        _ROWS_PER_STRIP,
+        _SAMPLES,
+        _PLANAR,
+        _STRIPS,
+        _TILE_WIDTH,
+        _TILE_HEIGHT,
+        _TILES,
+    }
+)
+"""Of two such tags Pillow and libtiff may take different ones."""
+
+_FORMS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q", 17: "q", 18: "Q"}
+"""Types of whole numbers."""
+
+_SIZES = {kind: struct.calcsize("=" + form) for kind, form in _FORMS.items()} | {
+    2: 1,
+    5: 8,
+    7: 1,
+    10: 8,
+    11: 4,
+    12: 8,
+}
+"""Bytes of one value, by its type."""
+
+_SEPARATE = 2
+_MOST_COVERED = 4
+"""Tiles stand over the edge: an image one pixel wider and higher than a tile has four of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """
+    A value of the directory.
+
+    count  how many numbers it has
+    first  the first of them; None where it is no whole number
+    """
+
+    count: int
+    first: int | None
+
+
+def is_mine(head: bytes) -> bool:
+    """Tell a TIFF file, BigTIFF too."""
+    return head.startswith(_HEADS)
+
+
+def check(view: View, max_pixels: int) -> None:
+    """Refuse tiles larger than allowed, more strips than rows, and floods of tags."""
+    tags = dict(_tags(view))
+    width, height = _number(tags, _WIDTH, 0), _number(tags, _HEIGHT, 0)
+    check_pixels("a TIFF", width, height, max_pixels)
+    planes = _number(tags, _SAMPLES, 1) if _number(tags, _PLANAR, 1) == _SEPARATE else 1
+    if _TILES in tags:
+        across, down = _number(tags, _TILE_WIDTH, 0), _number(tags, _TILE_HEIGHT, 0)
+        check_pixels("a TIFF with tiles", across, down, max_pixels)
+        n_across, n_down = _parts(width, across), _parts(height, down)
+        covered = n_across * across, n_down * down
+        check_pixels("a TIFF with tiles", *covered, _MOST_COVERED * max_pixels)
+        _check_parts("tiles", tags[_TILES].count, n_across * n_down * planes)
+    if _STRIPS in tags:
+        rows = min(_number(tags, _ROWS_PER_STRIP, height), height)
+        _check_parts("strips", tags[_STRIPS].count, _parts(height, rows) * planes)
+
+
+def _tags(view: View) -> Iterator[tuple[int, _Tag]]:
+    """Read the first directory; of a tag that comes twice, Pillow takes the first."""
+    head = view.take(0, 16)
+    order = "<" if head.startswith(b"II") else ">"
+    if head.startswith(b"MM\0+"):
+        # Pillow takes it for an ordinary TIFF, libtiff for what it is.
+        reason = "it is a BigTIFF of big-endian order, which is not read. Save it as PNG."
+        raise ImageError(reason)
+    is_big = head[2] == ord("+")
+    count_form, entry_form, offset_form = ("Q", "HHQ8s", "Q") if is_big else ("H", "HHL4s", "L")
+    [at] = view.unpack(order + offset_form, 8 if is_big else 4)
+    [n_tags] = view.unpack(order + count_form, at)
+    if n_tags > MOST_TAGS:
+        reason = f"it is a TIFF with {n_tags:,} tags; at most {MOST_TAGS:,} are read. Save it anew."
+        raise ImageError(reason)
+    at += struct.calcsize(order + count_form)
+    inline, n_bytes, seen = struct.calcsize(order + offset_form), 0, set[int]()
+    n_entry = struct.calcsize(order + entry_form)
+    for _ in range(n_tags):
+        if len(entry := view.take(at, n_entry)) < n_entry:
+            # Pillow goes on with the tags so far.
+            return
+        tag, kind, count, value = struct.unpack(order + entry_form, entry)
+        at += n_entry
+        size = count * _SIZES.get(kind, 0)
+        if tag in seen and tag in _TOLD_ONCE:
+            reason = f"it is a TIFF that tells tag {tag} more than once. Save it anew."
+            raise ImageError(reason)
+        if not size or tag in seen:
+            continue
+        seen.add(tag)
+        place = at - inline
+        if size > inline:
+            [place] = struct.unpack(order + offset_form, value)
+            n_bytes += size if place + size <= view.size else 0
+        if n_bytes > view.size:
+            reason = "it is a TIFF whose tags share their bytes, over and over. Save it anew."
+            raise ImageError(reason)
+        form = _FORMS.get(kind)
+        first = view.padded(order + form, place)[0] if form else None
+        yield tag, _Tag(count, first)
+
+
+def _number(tags: Mapping[int, _Tag], tag: int, default: int) -> int:
+    found = tags.get(tag)
+    return default if found is None or found.first is None else found.first
+
+
+def _parts(whole: int, part: int) -> int:
+    return -(-whole // part) if part else 0
+
+
+def _check_parts(kind: str, n_found: int, n_expected: int) -> None:
+    if n_expected and n_found > n_expected:
+        reason = (
+            f"it is a TIFF with {n_found:,} {kind}; its size has room for {n_expected:,}. Save it "
+            "anew."
+        )
+        raise ImageError(reason)
