@@ -17,6 +17,7 @@ from typing import TypeAlias
 from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
 from operators.addresses import resolved
+from operators.reach import Witness
 
 __all__ = ["Resolve", "Web"]
 
@@ -59,6 +60,7 @@ class Web:
     ca_file        certificates to trust, PEM; None takes those of Mozilla (`certifi`)
     resolve        how names become addresses
     tls, resolver  what is made of these: trust, and threads that resolve
+    witness        the host that answered last: while it is in reach, so is this machine's network
 
     Proxies of the environment are not used: what they connect to could not be checked.
     """
@@ -76,6 +78,7 @@ class Web:
     resolve: Resolve = resolved
     tls: ssl.SSLContext = field(init=False, repr=False, compare=False)
     resolver: _Resolver = field(init=False, repr=False, compare=False)
+    witness: Witness = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "timeout_s", "attempts", "at_once"):
@@ -93,6 +96,7 @@ class Web:
             raise SettingError(msg)
         object.__setattr__(self, "tls", _tls(self.ca_file))
         object.__setattr__(self, "resolver", _Resolver(self.resolve, self.at_once))
+        object.__setattr__(self, "witness", Witness())
 
     def allows(self, host: str) -> bool:
         """Tell whether a host, in ASCII, may be asked."""
