@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -23,7 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from operators.addresses import refusal
+from operators.addresses import is_metadata, refusal
 from operators.metrics import RETRIES
 from operators.reach import NameWait, is_of_names, machine_trouble, way_error
 from operators.stages import is_outage
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["FetchError", "fetched"]
+
+_LOG = logging.getLogger(__name__)
 
 _PORTS = {"https": 443, "http": 80}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -120,6 +123,7 @@ async def _all(web: Web, urls: list[str]) -> dict[str, bytes | FetchError]:
         answers = await asyncio.gather(*(_one(web, client, turn, url) for url in urls))
     away = [answer.error for answer in answers if isinstance(answer, _Away)]
     if away and not await _is_theirs(web, away):
+        _LOG.warning("images cannot be fetched, and no other host is in reach: %s", away[0])
         raise away[0].cause
     known = [answer.reason if isinstance(answer, _Away) else answer for answer in answers]
     return dict(zip(urls, known, strict=True))
@@ -229,6 +233,9 @@ def _check(web: Web, url: httpx.URL) -> None:
         raise FetchError(msg)
     if url.userinfo:
         msg = f"{told}: has a user name or password; expected none."
+        raise FetchError(msg)
+    if is_metadata(url.raw_host.decode("ascii")):
+        msg = f"{told}: host {url.host!r} gives a cloud's credentials, and is never allowed."
         raise FetchError(msg)
     if not web.allows(url.raw_host.decode("ascii")):
         msg = f"{told}: host {url.host!r} is not allowed; allowed are {', '.join(web.hosts)}."

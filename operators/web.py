@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
-from operators.addresses import resolved
+from operators.addresses import is_metadata, resolved
 from operators.reach import Witness
 
 __all__ = ["Resolve", "Web"]
@@ -50,7 +50,8 @@ class Web:
 
     hosts          names that may be asked: 'img.example.com' itself, '.example.com' all below it
     plain_http     whether http:// is allowed beside https://
-    private        whether names may lead into the own network or to this machine
+    private        whether names may lead into the own network or to this machine; never do they
+                   lead to where clouds keep credentials
     ports          other ports than 443 (and 80 for http) that may be asked
     max_bytes      of one image
     max_redirects  of one image
@@ -92,6 +93,12 @@ class Web:
             msg = (
                 f"Web(hosts={list(self.hosts)}): expected names such as 'img.example.com', or "
                 "'.example.com' for all below it, without scheme, port or path."
+            )
+            raise SettingError(msg)
+        if metadata := [host for host in self.hosts if is_metadata(host)]:
+            msg = (
+                f"Web(hosts): {metadata[0]!r} gives a cloud's credentials, and is never asked. "
+                "Leave it out."
             )
             raise SettingError(msg)
         object.__setattr__(self, "tls", _tls(self.ca_file))
