@@ -338,18 +338,27 @@ def _check_answer(web: Web, url: httpx.URL, response: httpx.Response) -> None:
     if kind.startswith(("text/", "application/json", "application/xml", "multipart/")):
         msg = f"{told} is {kind[:80]}; expected an image."
         raise FetchError(msg)
-    length = headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > web.max_bytes:
-        msg = f"{told} has {int(length):,} bytes, more than max_bytes={web.max_bytes:,}."
+    length = _length(response)
+    if length is not None and length > web.max_bytes:
+        msg = f"{told} has {length:,} bytes, more than max_bytes={web.max_bytes:,}."
         raise FetchError(msg)
+
+
+def _length(response: httpx.Response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 async def _body(web: Web, url: httpx.URL, response: httpx.Response) -> bytes:
     body = bytearray()
+    length = _length(response)
     async for piece in response.aiter_raw():
         body += piece
         if len(body) > web.max_bytes:
             msg = f"{_told(str(url))} has more than max_bytes={web.max_bytes:,}."
+            raise FetchError(msg)
+        if length is not None and len(body) > length:
+            msg = f"{_told(str(url))} has more bytes than the {length:,} that it told."
             raise FetchError(msg)
     if not body:
         msg = f"{_told(str(url))} is empty (0 bytes); expected an image."

@@ -33,6 +33,8 @@ LONGEST_PATH = 1_024
 LONGEST_NAME = 255
 """Bytes of one part of a path: what file systems take."""
 
+DEEPEST = 32
+
 _LONGEST_READ = 1 << 20
 """Names and other headers are read as a whole; files in pieces of some kilobytes."""
 
@@ -130,6 +132,7 @@ def _fault(member: tarfile.TarInfo) -> str | None:
         "is neither a file nor a folder": not (member.isreg() or member.isdir()),
         "has less than no bytes": member.size < 0,
         f"has a path of {sum(lengths):,} bytes; at most {LONGEST_NAME} are for one name": is_long,
+        f"lies {len(path.parts)} folders deep; at most {DEEPEST} are": len(path.parts) > DEEPEST,
         "has a name that cannot be shown": not member.name.isprintable(),
     }
     return next((fault for fault, found in faults.items() if found), None)

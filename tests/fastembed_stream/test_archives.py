@@ -130,7 +130,11 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         r"'config.json/more' lies in what is a file",
     ),
     "a long name": (tarball((member("n" * 300), b"")), r"has a path of 300 bytes; at most 255"),
-    "a long path": (tarball((member("name/" * 300 + "x"), b"")), r"has a path of 1,201 bytes"),
+    "a long path": (
+        tarball((member("/".join(["n" * 200] * 6)), b"")),
+        r"has a path of 1,200 bytes; at most 255",
+    ),
+    "a deep path": (tarball((member("n/" * 40 + "x"), b"")), r"lies 41 folders deep"),
     "a name of control characters": (tarball((member("a\nb"), b"")), r"cannot be shown"),
     "a name of megabytes": (
         headers(long_name(tarfile.GNUTYPE_LONGNAME, 3 << 20)),

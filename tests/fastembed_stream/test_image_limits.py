@@ -196,19 +196,16 @@ def test_what_breaks_off_is_told_so_where_pillow_might_go_on() -> None:
 
 
 class TestQuiet:
-    def test_tags_of_a_file_do_not_flood_the_log(
-        self, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.INFO)
+    def test_tags_of_a_file_do_not_flood_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
         odd = tiff_of_tags(2_000, count=100_000)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             assert READER.rgb(odd).size == (8, 8)
-            assert told == []
+            assert (told, caplog.records) == ([], [])
             Image.open(io.BytesIO(odd))
             assert len(told) >= 2_000, "who reads it without us is told"
-        assert caplog.records == []
-        del recwarn
+        assert len(caplog.records) >= 2_000
 
     def test_nothing_is_remembered_of_what_is_not_told(self) -> None:
         registry = vars(sys.modules[TiffImagePlugin.__name__]).get("__warningregistry__", {})
