@@ -157,8 +157,9 @@ async def _one(
     )
     async with turn:
         try:
-            fetching = retrying(_followed, web, client, url, asking)
-            return await asyncio.wait_for(fetching, web.timeout_s)
+            return await asyncio.wait_for(
+                retrying(_followed, web, client, url, asking), web.timeout_s
+            )
         except FetchError as error:
             return error
         except _LaterError as error:

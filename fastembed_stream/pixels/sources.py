@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastembed_stream.errors import ImageError
-from fastembed_stream.pixels.limits import check_codec, check_file_of, check_work
+from fastembed_stream.pixels.limits import check_codec, check_exif, check_file_of, check_work
 from fastembed_stream.pixels.quiet import quiet
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class ImageReader:
         with _blamed_on_the_image(), _opened(image, self.max_pixels) as opened:
             self.check(opened.size)
             width, height = opened.size
+            if self.upright:
+                check_exif(opened)
             lies = self.upright and opened.getexif().get(_ORIENTATION) in _LYING
             return (height, width) if lies else (width, height)
 
@@ -130,8 +132,10 @@ class ImageReader:
                 if opened is image:
                     check_file_of(opened, self.max_pixels)
                 opened.load()
-            turned = ImageOps.exif_transpose(opened) if self.upright else opened
-            return _rgb(turned)
+            if not self.upright:
+                return _rgb(opened)
+            check_exif(opened)
+            return _rgb(ImageOps.exif_transpose(opened))
 
     def check(self, size: Size) -> None:
         """Raise ImageError for a size that nobody should make room for."""

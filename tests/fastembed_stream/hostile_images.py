@@ -176,6 +176,13 @@ def with_coding(
     return stream[:at] + segment + stream[at + 2 + length :]
 
 
+def _j2k_of_planes(width: int, height: int) -> bytes:
+    whole = bytearray(j2k(width, height))
+    at = whole.index(b"\xff\x5c") + 5
+    whole[at] = 30 << 3
+    return bytes(whole)
+
+
 def _jp2_of_another_size() -> bytes:
     whole = saved(Image.new("RGB", (16, 16), "red"), "JPEG2000")
     at = whole.index(b"jp2c") - 4
@@ -216,6 +223,14 @@ def _avif_that_moves() -> bytes:
     return whole.replace(b"iloc", b"free").replace(struct.pack(">II", 2_048, 2_048), bytes(8))
 
 
+def _avif_film() -> bytes:
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    whole = bytearray(saved(frames[0], "AVIF", save_all=True, append_images=frames[1:]))
+    at = whole.index(b"stsz") + 8
+    whole[at : at + 8] = struct.pack(">II", 1, 200_000)
+    return bytes(whole)
+
+
 def _avif_of_a_large_alpha() -> bytes:
     small, large = (
         saved(Image.new("RGBA", (edge, edge), (9, 9, 9, 9)), "AVIF", speed=10)
@@ -247,7 +262,15 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "JPEG, empty scans": (jpeg_of_scans(30_000), "more than 100 scans"),
     "JPEG, empty scans of colour": (jpeg_of_scans(101, gray=False), "more than 100 scans"),
     "JPEG, scans without progression": (_sequential_of_scans(200), "more than 100 scans"),
-    "JPEG, two frame headers": (_jpeg_of_two_sizes(), "more than one frame header"),
+    "JPEG, scans after a stream of tables": (
+        b"\xff\xd8\xff\xd9" + jpeg_of_scans(200),
+        "more than 100 scans",
+    ),
+    "JPEG, EXIF over EXIF": (
+        _jpeg_with(b"\xff\xe1\0\x0aExif\0\0II" * 5),
+        "more than 4 segments of EXIF",
+    ),
+    "JPEG, two frame headers": (_jpeg_of_two_sizes(), "more than 1 frame headers"),
     "JPEG, empty segments": (_jpeg_with(b"\xff\xe5\0\2" * 5_000), "more than 4,096 segments"),
     "JPEG, fill bytes": (_jpeg_with(b"\xff" * 1_100_000), "bytes that belong to nothing"),
     "PNG, texts without a keyword": (
@@ -271,6 +294,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "TIFF, a tile of signed size": (tiff_of_a_tile(2_048, "i"), "decodes to 2048 x 2048 pixels"),
     "TIFF, strips over each other": (_tiff_of_strips(5_000), "5,000 strips; .* room for 2"),
     "TIFF, too many tags": (tiff_of_tags(5_000), "5,008 tags; at most 4,096"),
+    "TIFF, too many tags of EXIF": (
+        tiff(*_size(8, 8), (273, "I", [8]), (34_665, "I", [8]), body=b"\xff" * 64),
+        "65,535 tags; at most 4,096",
+    ),
     "TIFF, a size told twice": (
         tiff(*_size(8, 8), *_size(9_000, 9_000), (273, "I", [8]), body=bytes(64)),
         "tells tag 256 more than once",
@@ -315,6 +342,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         with_coding(j2k(), n_layers=65_535, n_levels=32),
         r"of [\d,]+ packets; at most",
     ),
+    "JPEG2000, bit planes": (
+        _j2k_of_planes(999, 999),
+        r"samples in bit planes; at most 40,000,000",
+    ),
     "JPEG2000, tiles": (j2k(1_000, 1_000, (4, 4)), r"of [\d,]+ resolutions of tiles; at most"),
     "AVIF, frames larger than told": (avif_that_lies(64, 2_048), "decodes to 2048 x 2048 pixels"),
     "AVIF, frames larger than told, moving": (_avif_that_moves(), "decodes to 2048 x 2048 pixels"),
@@ -322,6 +353,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         _avif_of_a_large_alpha(),
         "decodes to 2048 x 2048 pixels",
     ),
+    "AVIF, a film": (_avif_film(), "an AVIF of 200,000 samples"),
     "AVIF, frames that are not shown": (_avif_of_frames(300), "frames have more than 8 x"),
 }
 """What is refused where at most a million pixels are allowed, and what is said."""

@@ -7,6 +7,7 @@ import logging
 import struct
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,9 @@ def ordinary() -> dict[str, bytes]:
     return kinds | tiffs | FILES
 
 
-def _exif() -> Image.Exif:
+def _exif(orientation: int = 1) -> Image.Exif:
     exif = Image.Exif()
+    exif[0x0112] = orientation
     exif[0x010E] = "a description"
     exif[0x0132] = "2026:11:25 10:00:00"
     return exif
@@ -189,6 +191,18 @@ def test_coding_of_a_component_or_a_tile_is_checked_too() -> None:
             READER.rgb(content)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
+def test_exif_is_read_where_it_is_short_and_asked_for(kind: str) -> None:
+    long = saved(picture(60, 40), kind, exif=b"Exif\0\0II*\0" + bytes(300_000))
+    upright = replace(READER, upright=True)
+    assert READER.rgb(long).size == READER.size(long) == (60, 40)
+    for read in (upright.rgb, upright.size):
+        with pytest.raises(ImageError, match=r"has 300,0\d\d bytes of EXIF; at most 262,144"):
+            read(long)
+    turned = saved(picture(60, 40), kind, exif=_exif(orientation=6))
+    assert upright.rgb(turned).size == upright.size(turned) == (40, 60)
+
+
 def test_what_breaks_off_is_told_so_where_pillow_might_go_on() -> None:
     for content in (ORDINARY["AVIF, transparent"][:200], ORDINARY["TIFF, BigTIFF"][:9]):
         with pytest.raises(ImageError, match=r"breaks off|cannot read it"):
@@ -205,7 +219,7 @@ class TestQuiet:
             assert (told, caplog.records) == ([], [])
             Image.open(io.BytesIO(odd))
             assert len(told) >= 2_000, "who reads it without us is told"
-        assert len(caplog.records) >= 2_000
+        assert caplog.records
 
     def test_nothing_is_remembered_of_what_is_not_told(self) -> None:
         registry = vars(sys.modules[TiffImagePlugin.__name__]).get("__warningregistry__", {})

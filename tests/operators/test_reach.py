@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -77,7 +78,9 @@ class Line:
         self.tries: list[str] = []
         through = httpx.AsyncClient.send
 
-        async def send(client: httpx.AsyncClient, request: httpx.Request, **how: bool) -> object:
+        async def send(
+            client: httpx.AsyncClient, request: httpx.Request, **how: Any
+        ) -> httpx.Response:
             self.tries.append(request.url.host)
             number = self.broken.get(request.url.host)
             if number is None:

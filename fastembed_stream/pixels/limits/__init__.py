@@ -7,25 +7,27 @@ own structure is walked first, which costs far less than decoding.
 
     format         what it may cost
     -------------  -----------------------------------------------------------------------------
-    JPEG, MPO      100 scans, each over the pixels; headers of 4,096 segments; one frame header
+    JPEG, MPO      100 scans, each over the pixels; 4,096 segments; one frame header
     PNG            100,000 chunks, of them 64 packed ones, each of 1 MB unpacked (Pillow's limit)
     GIF            linear in bytes and pixels; the first frame alone is decoded
     WEBP           linear in bytes and pixels; the canvas is checked before room is made for it
     AVIF           pixels of the coded frames, not of the box that tells a size; 8 times max_pixels
-    JPEG2000       pixels of the code stream; tiles, precincts, code blocks and packets are counted
+    JPEG2000       pixels of the code stream, of all bit planes together 40 times max_pixels; its
+                   tiles, precincts, code blocks and packets are counted
     TIFF           pixels of its tiles; strips no more than the image has; 4,096 tags
     ICO            what its entries hold, as PNG or BMP; 256 entries
     BMP, DIB, PPM  8 million samples where Python decodes (RLE, plain text, odd ranges)
     TGA            linear in bytes and pixels
 
-What is damaged is left to Pillow, which tells it better.
+EXIF is read for the orientation alone, and has 256 KB at most. What is damaged is left to Pillow,
+which tells it better.
 """
 
 from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from fastembed_stream.errors import ImageError
 from fastembed_stream.pixels.limits import avif, bitmaps, jpeg, jpeg2000, png, tiff
@@ -34,7 +36,10 @@ from fastembed_stream.pixels.limits.view import View
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["check_codec", "check_file_of", "check_work"]
+__all__ = ["check_codec", "check_exif", "check_file_of", "check_work"]
+
+MOST_EXIF = 1 << 18
+"""Bytes: room for 20,000 tags, a second's work."""
 
 _HEAD = 16
 
@@ -53,7 +58,7 @@ _CHECKS = (
 """By the first bytes, as Pillow chooses what opens a file."""
 
 
-def check_work(file: Path | BinaryIO, max_pixels: int) -> None:
+def check_work(file: Path | IO[bytes], max_pixels: int) -> None:
     """
     Refuse a file that would cost more to decode than its size tells.
 
@@ -77,6 +82,16 @@ def check_work(file: Path | BinaryIO, max_pixels: int) -> None:
             except (struct.error, IndexError) as error:
                 reason = "its structure breaks off. Expected a whole file; send it again."
                 raise ImageError(reason) from error
+
+
+def check_exif(image: Image.Image) -> None:
+    """Refuse EXIF that takes Pillow seconds to read; JPEG's own has at most 64 KB."""
+    exif = image.info.get("exif", b"")
+    if len(exif) > MOST_EXIF:
+        reason = (
+            f"it has {len(exif):,} bytes of EXIF; at most {MOST_EXIF:,} are read. Save it anew."
+        )
+        raise ImageError(reason)
 
 
 def check_codec(image: Image.Image) -> None:

@@ -23,6 +23,9 @@ MOST_PICTURES = 4_096
 
 MOST_UNITS = 100_000
 MOST_PIECES = 64
+MOST_SAMPLES = 100_000
+"""Of a track, which are listed before the first is decoded: more than an hour of a film."""
+
 MOST_PASSES = 8
 """Colour, alpha, a thumbnail, a gain map, layers: all frames together, as parts of max_pixels."""
 
@@ -190,6 +193,9 @@ def _first_samples(view: View, start: int, end: int) -> Iterator[list[tuple[int,
             [offset] = view.unpack(">Q", at + 8)
         elif kind == b"stsz":
             each, n_samples = view.unpack(">II", at + 4)
+            if n_samples > MOST_SAMPLES:
+                reason = f"it is an AVIF of {n_samples:,} samples; at most {MOST_SAMPLES:,}."
+                raise ImageError(reason)
             if each or n_samples:
                 length = each or view.unpack(">I", at + 12)[0]
     if offset is not None and length is not None:

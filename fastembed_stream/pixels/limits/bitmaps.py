@@ -61,7 +61,7 @@ def check_webp(view: View, max_pixels: int) -> None:
             canvas = [(bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1]
         case _:
             canvas = [int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28)]
-    check_pixels("a WebP", *canvas, max_pixels=max_pixels)
+    check_pixels("a WebP", canvas[0], canvas[1], max_pixels)
 
 
 def is_icon(head: bytes) -> bool:

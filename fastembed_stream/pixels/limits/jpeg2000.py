@@ -29,11 +29,20 @@ MOST_PACKETS = 2_000_000
 MOST_STEPS = 20_000_000
 """Places where a progression by position looks for a precinct, whether or not there is one."""
 
+MOST_PLANES = 40
+"""
+Bit planes of all components together, as a multiple of max_pixels. Each is passed over three times,
+whether or not it has data; eight bits a sample need about eleven planes.
+"""
+
+_PLANES_OF_A_DECODER = 31
+
 MOST_TILE_PARTS = 1_000_000
 
 _STREAM = b"\xff\x4f\xff\x51"
 _FILE = b"\0\0\0\x0cjP  \r\n\x87\n"
 _SIZ, _COD, _COC, _SOT, _SOD, _EOC = 0x51, 0x52, 0x53, 0x90, 0x93, 0xD9
+_QCD, _QCC, _RGN = 0x5C, 0x5D, 0x5E
 _WHOLE = 15
 """Exponent of a precinct's edge where none is told: larger than any tile that is read here."""
 
@@ -78,16 +87,27 @@ def check(view: View, max_pixels: int) -> None:
     if at is None:
         return
     size: _Size | None = None
-    n_layers = 1
+    n_layers, n_planes, n_shifted = 1, 0, 0
     for marker, place, length in _segments(view, at + 2):
         if marker == _SIZ:
             size = _size(view, place)
             check_pixels("a JPEG 2000", size.width, size.height, max_pixels)
             _check_most(size.n_components, MOST_COMPONENTS, "components")
-        elif marker in {_COD, _COC} and size is not None:
-            coding = _coding(view, marker, place, length, n_layers, wide=size.n_components > 256)  # noqa: PLR2004  a component's number takes two bytes from there on
+        if size is None:
+            continue
+        # With so few components as are read here, the number of one takes a byte.
+        content = view.take(place, length)
+        if marker in {_COD, _COC}:
+            coding = _coding(content, marker, n_layers)
             n_layers = max(n_layers, coding.n_layers)
             _check_coding(size, coding)
+        elif marker in {_QCD, _QCC}:
+            n_planes = max(n_planes, _planes(content[marker == _QCC :]))
+        elif marker == _RGN:
+            n_shifted = max(n_shifted, content[2])
+        n_samples = size.width * size.height * size.n_components
+        n_passed = n_samples * min(n_planes + n_shifted, _PLANES_OF_A_DECODER)
+        _check_most(n_passed, MOST_PLANES * max_pixels, "samples in bit planes")
 
 
 def _stream_in(view: View) -> int | None:
@@ -144,13 +164,20 @@ def _size(view: View, at: int) -> _Size:
     )
 
 
-def _coding(view: View, marker: int, at: int, length: int, n_layers: int, *, wide: bool) -> _Coding:
-    content = view.take(at, length)
+def _planes(content: bytes) -> int:
+    """Count bit planes from QCD: guard bits and the largest exponent of a band."""
+    style, guard = content[0] & 0x1F, content[0] >> 5
+    # Without quantization a band takes a byte, else two; the exponent is in the highest five bits.
+    exponents = content[1:] if style == 0 else content[1::2]
+    return guard + max((byte >> 3 for byte in exponents), default=0)
+
+
+def _coding(content: bytes, marker: int, n_layers: int) -> _Coding:
     if marker == _COD:
         style, n_layers, rest = content[0], int.from_bytes(content[2:4], "big"), content[5:]
     else:
         # The component's number comes first.
-        style, rest = content[1 + wide], content[2 + wide :]
+        style, rest = content[1], content[2:]
     n_resolutions = rest[0] + 1
     told = rest[5 : 5 + n_resolutions] if style & 1 else bytes([_WHOLE << 4 | _WHOLE])
     each = told * n_resolutions if len(told) == 1 else told

@@ -23,6 +23,9 @@ _HEADS = (b"MM\0*", b"II*\0", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")
 _WIDTH, _HEIGHT, _ROWS_PER_STRIP, _SAMPLES, _PLANAR = 256, 257, 278, 277, 284
 _STRIPS, _TILE_WIDTH, _TILE_HEIGHT, _TILES = 273, 322, 323, 324
 
+_DIRECTORIES = frozenset({34665, 34853, 40965})
+"""Tags that lead to EXIF, GPS and interoperability, which Pillow reads with the pixels."""
+
 _TOLD_ONCE = frozenset(
     {
         _WIDTH,
@@ -95,18 +98,15 @@ def check(view: View, max_pixels: int) -> None:
 def _tags(view: View) -> Iterator[tuple[int, _Tag]]:
     """Read the first directory; of a tag that comes twice, Pillow takes the first."""
     head = view.take(0, 16)
-    order = "<" if head.startswith(b"II") else ">"
     if head.startswith(b"MM\0+"):
         # Pillow takes it for an ordinary TIFF, libtiff for what it is.
         reason = "it is a BigTIFF of big-endian order, which is not read. Save it as PNG."
         raise ImageError(reason)
+    order = "<" if head.startswith(b"II") else ">"
     is_big = head[2] == ord("+")
     count_form, entry_form, offset_form = ("Q", "HHQ8s", "Q") if is_big else ("H", "HHL4s", "L")
     [at] = view.unpack(order + offset_form, 8 if is_big else 4)
-    [n_tags] = view.unpack(order + count_form, at)
-    if n_tags > MOST_TAGS:
-        reason = f"it is a TIFF with {n_tags:,} tags; at most {MOST_TAGS:,} are read. Save it anew."
-        raise ImageError(reason)
+    n_tags = _n_tags(view, order + count_form, at)
     at += struct.calcsize(order + count_form)
     inline, n_bytes, seen = struct.calcsize(order + offset_form), 0, set[int]()
     n_entry = struct.calcsize(order + entry_form)
@@ -132,7 +132,17 @@ def _tags(view: View) -> Iterator[tuple[int, _Tag]]:
             raise ImageError(reason)
         form = _FORMS.get(kind)
         first = view.padded(order + form, place)[0] if form else None
+        if tag in _DIRECTORIES and first is not None and 0 <= first < view.size:
+            _n_tags(view, order + count_form, first)
         yield tag, _Tag(count, first)
+
+
+def _n_tags(view: View, form: str, at: int) -> int:
+    [n_tags] = view.padded(form, at)
+    if n_tags > MOST_TAGS:
+        reason = f"it is a TIFF with {n_tags:,} tags; at most {MOST_TAGS:,} are read. Save it anew."
+        raise ImageError(reason)
+    return int(n_tags)
 
 
 def _number(tags: Mapping[int, _Tag], tag: int, default: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from fastembed_stream.errors import ImageError
 
@@ -23,7 +23,7 @@ class View:
     size  in bytes
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._start, self._block = 0, b""
         self.size = file.seek(0, io.SEEK_END)
