@@ -126,6 +126,20 @@ def tiff_of_tags(n_tags: int, *, count: int = 1) -> bytes:
     return made.replace(one, many) if count > 1 else made
 
 
+def _tiff_of_shared_bytes(*, in_exif: bool = False) -> bytes:
+    strip: list[Tag] = [(273, "I", [8]), (278, "I", [8]), (279, "I", [64])]
+    shared = b"".join(struct.pack("<HHII", 30_000 + n, 7, 60_000, 8) for n in range(20))
+    exif = struct.pack("<H", 20) + shared + bytes(4)
+    body = exif + bytes(60_000)
+    if in_exif:
+        return tiff(*_size(8, 8), *strip, (34_665, "I", [8]), body=body)
+    made = tiff(*_size(8, 8), *strip, *[(30_000 + n, "B", [1]) for n in range(20)], body=body)
+    for n in range(20):
+        told = struct.pack("<HHIBxxx", 30_000 + n, 1, 1, 1)
+        made = made.replace(told, struct.pack("<HHII", 30_000 + n, 7, 60_000, 8))
+    return made
+
+
 def icon(*images: bytes) -> bytes:
     """Make an icon whose entries tell the size 16 x 16."""
     at = 6 + 16 * len(images)
@@ -268,7 +282,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     ),
     "JPEG, EXIF over EXIF": (
         _jpeg_with(b"\xff\xe1\0\x0aExif\0\0II" * 5),
-        "more than 4 segments of EXIF",
+        "more than 2 segments of EXIF",
     ),
     "JPEG, two frame headers": (_jpeg_of_two_sizes(), "more than 1 frame headers"),
     "JPEG, empty segments": (_jpeg_with(b"\xff\xe5\0\2" * 5_000), "more than 4,096 segments"),
@@ -294,6 +308,14 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "TIFF, a tile of signed size": (tiff_of_a_tile(2_048, "i"), "decodes to 2048 x 2048 pixels"),
     "TIFF, strips over each other": (_tiff_of_strips(5_000), "5,000 strips; .* room for 2"),
     "TIFF, too many tags": (tiff_of_tags(5_000), "5,008 tags; at most 4,096"),
+    "TIFF, tags that share their bytes": (
+        _tiff_of_shared_bytes(),
+        "tags share their bytes, over and over",
+    ),
+    "TIFF, tags of EXIF that share their bytes": (
+        _tiff_of_shared_bytes(in_exif=True),
+        "tags share their bytes, over and over",
+    ),
     "TIFF, too many tags of EXIF": (
         tiff(*_size(8, 8), (273, "I", [8]), (34_665, "I", [8]), body=b"\xff" * 64),
         "65,535 tags; at most 4,096",

@@ -197,7 +197,7 @@ def test_exif_is_read_where_it_is_short_and_asked_for(kind: str) -> None:
     upright = replace(READER, upright=True)
     assert READER.rgb(long).size == READER.size(long) == (60, 40)
     for read in (upright.rgb, upright.size):
-        with pytest.raises(ImageError, match=r"has 300,0\d\d bytes of EXIF; at most 262,144"):
+        with pytest.raises(ImageError, match=r"has 300,0\d\d bytes of EXIF; at most 131,072"):
             read(long)
     turned = saved(picture(60, 40), kind, exif=_exif(orientation=6))
     assert upright.rgb(turned).size == upright.size(turned) == (40, 60)
@@ -218,7 +218,7 @@ class TestQuiet:
             assert READER.rgb(odd).size == (8, 8)
             assert (told, caplog.records) == ([], [])
             Image.open(io.BytesIO(odd))
-            assert len(told) >= 2_000, "who reads it without us is told"
+            assert told, "who reads it without us is told"
         assert caplog.records
 
     def test_nothing_is_remembered_of_what_is_not_told(self) -> None:

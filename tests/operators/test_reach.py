@@ -9,15 +9,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import bytewax.operators as op
 import httpx
 import pytest
+from bytewax.dataflow import Dataflow
 
-from operators import Batch, FetchImages, Record, Web
+from operators import Batch, Failures, FetchImages, Record, Web, fetch_images
 from operators.fetching import FetchError, fetched
 from operators.outages import MACHINE_ERRNOS, WAY_ERRNOS, is_os_outage
 from operators.reach import NameWait
 from operators.stages import apply, is_outage
-from tests.operators.things import record
+from tests.operators.things import EntryPoint, Kept, Lists, failed, numbers, record
 from tests.servers.image_server import PICTURE, ImageServer, image_server
 
 OUTAGES = (
@@ -295,3 +297,35 @@ class TestSilence:
         assert waiting.silence() is None
         clock[0] = silent_s
         assert waiting.silence() is not None
+
+
+def test_records_wait_for_the_network_and_none_is_a_dead_letter(
+    web: Web, server: ImageServer, entry_point: EntryPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operators.fetching._BACK_OFF", lambda _: 0.0)
+    monkeypatch.setattr("operators.stages._nap", lambda _: None)
+    errors = [
+        socket.gaierror(socket.EAI_AGAIN, "no name server"),
+        OSError(errno.ENETUNREACH, "no network"),
+        OSError(errno.EMFILE, "no sockets"),
+        TimeoutError("no word"),
+    ]
+
+    def resolve(host: str, port: int) -> Sequence[str]:
+        del host, port
+        if errors:
+            raise errors.pop()
+        return ["127.0.0.1"]
+
+    records = tuple(pictured(n, at(server)) for n in range(3))
+    oks: Kept[Batch] = Kept()
+    errs: Kept[Failures] = Kept()
+    flow = Dataflow("waiting")
+    source = op.input("in", flow, Lists({"all": [("k", Batch(records=records))]}))
+    stage = FetchImages(given_as="url", web=replace(web, attempts=1, resolve=resolve))
+    split = fetch_images("fetch", source, stage=stage)
+    op.output("oks", split.oks, oks)
+    op.output("errs", split.errs, errs)
+    entry_point(flow)
+    assert (numbers(oks.items), failed(errs.items)) == ([0, 1, 2], [])
+    assert errors == []

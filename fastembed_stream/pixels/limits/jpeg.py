@@ -20,7 +20,7 @@ _MOST = {
     "segments": 4_096,
     "frame headers": 1,
     # Pillow joins them and reads them in Python; the standard knows one, of 64 KB.
-    "segments of EXIF": 4,
+    "segments of EXIF": 2,
     # Before the first scan: Pillow passes them one by one.
     "bytes that belong to nothing": 1 << 20,
 }

@@ -96,7 +96,7 @@ def check(view: View, max_pixels: int) -> None:
 
 
 def _tags(view: View) -> Iterator[tuple[int, _Tag]]:
-    """Read the first directory; of a tag that comes twice, Pillow takes the first."""
+    """Read the first directory; those that it leads to are checked on the way."""
     head = view.take(0, 16)
     if head.startswith(b"MM\0+"):
         # Pillow takes it for an ordinary TIFF, libtiff for what it is.
@@ -104,45 +104,65 @@ def _tags(view: View) -> Iterator[tuple[int, _Tag]]:
         raise ImageError(reason)
     order = "<" if head.startswith(b"II") else ">"
     is_big = head[2] == ord("+")
-    count_form, entry_form, offset_form = ("Q", "HHQ8s", "Q") if is_big else ("H", "HHL4s", "L")
-    [at] = view.unpack(order + offset_form, 8 if is_big else 4)
-    n_tags = _n_tags(view, order + count_form, at)
-    at += struct.calcsize(order + count_form)
-    inline, n_bytes, seen = struct.calcsize(order + offset_form), 0, set[int]()
-    n_entry = struct.calcsize(order + entry_form)
-    for _ in range(n_tags):
-        if len(entry := view.take(at, n_entry)) < n_entry:
-            # Pillow goes on with the tags so far.
-            return
-        tag, kind, count, value = struct.unpack(order + entry_form, entry)
-        at += n_entry
-        size = count * _SIZES.get(kind, 0)
-        if tag in seen and tag in _TOLD_ONCE:
-            reason = f"it is a TIFF that tells tag {tag} more than once. Save it anew."
-            raise ImageError(reason)
-        if not size or tag in seen:
+    forms = ("Q", "HHQ8s", "Q") if is_big else ("H", "HHL4s", "L")
+    count_form, entry_form, offset_form = (order + form for form in forms)
+    directory = _Directory(view, order, count_form, entry_form, offset_form)
+    [at] = view.unpack(offset_form, 8 if is_big else 4)
+    waiting, walked = [at], set[int]()
+    while waiting:
+        at = waiting.pop()
+        if at in walked or at >= view.size:
             continue
-        seen.add(tag)
-        place = at - inline
-        if size > inline:
-            [place] = struct.unpack(order + offset_form, value)
-            n_bytes += size if place + size <= view.size else 0
-        if n_bytes > view.size:
-            reason = "it is a TIFF whose tags share their bytes, over and over. Save it anew."
+        for tag, value in directory.tags(at):
+            if tag in _DIRECTORIES and value.first is not None:
+                waiting.append(max(value.first, 0))
+            if not walked:
+                yield tag, value
+        walked.add(at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """How the directories of a file are written: forms of `struct`."""
+
+    view: View
+    order: str
+    count_form: str
+    entry_form: str
+    offset_form: str
+
+    def tags(self, at: int) -> Iterator[tuple[int, _Tag]]:
+        """Read one; of a tag that comes twice, Pillow takes the first."""
+        view = self.view
+        [n_tags] = view.padded(self.count_form, at)
+        if n_tags > MOST_TAGS:
+            reason = (
+                f"it is a TIFF with {n_tags:,} tags; at most {MOST_TAGS:,} are read. Save it anew."
+            )
             raise ImageError(reason)
-        form = _FORMS.get(kind)
-        first = view.padded(order + form, place)[0] if form else None
-        if tag in _DIRECTORIES and first is not None and 0 <= first < view.size:
-            _n_tags(view, order + count_form, first)
-        yield tag, _Tag(count, first)
-
-
-def _n_tags(view: View, form: str, at: int) -> int:
-    [n_tags] = view.padded(form, at)
-    if n_tags > MOST_TAGS:
-        reason = f"it is a TIFF with {n_tags:,} tags; at most {MOST_TAGS:,} are read. Save it anew."
-        raise ImageError(reason)
-    return int(n_tags)
+        at += struct.calcsize(self.count_form)
+        n_entry, n_bytes, seen = struct.calcsize(self.entry_form), 0, set[int]()
+        # Where the file ends before, Pillow goes on with the tags so far.
+        while n_tags and len(entry := view.take(at, n_entry)) == n_entry:
+            tag, kind, count, value = struct.unpack(self.entry_form, entry)
+            n_tags -= 1
+            at += n_entry
+            if tag in seen and tag in _TOLD_ONCE:
+                reason = f"it is a TIFF that tells tag {tag} more than once. Save it anew."
+                raise ImageError(reason)
+            size = count * _SIZES.get(kind, 0)
+            if not size or tag in seen:
+                continue
+            seen.add(tag)
+            place = at - len(value)
+            if size > len(value):
+                [place] = struct.unpack(self.offset_form, value)
+                n_bytes += size if place + size <= view.size else 0
+            if n_bytes > view.size:
+                reason = "it is a TIFF whose tags share their bytes, over and over. Save it anew."
+                raise ImageError(reason)
+            form = _FORMS.get(kind)
+            yield tag, _Tag(count, view.padded(self.order + form, place)[0] if form else None)
 
 
 def _number(tags: Mapping[int, _Tag], tag: int, default: int) -> int:
