@@ -108,6 +108,11 @@ def tiff_of_a_tile(edge: int, form: str = "I") -> bytes:
     return tiff(*_size(10, 10, packed=True), *tile, body=body)
 
 
+def _tiff_of_rows(n_rows: int) -> bytes:
+    strips: list[Tag] = [(273, "I", [8] * n_rows), (278, "I", [1]), (279, "I", [1] * n_rows)]
+    return tiff(*_size(1, n_rows), *strips, body=bytes(1))
+
+
 def _tiff_of_strips(n_strips: int) -> bytes:
     strips: list[Tag] = [
         (273, "I", [8] * n_strips),
@@ -306,7 +311,11 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "tiles that decodes to 2048 x 2048 pixels",
     ),
     "TIFF, a tile of signed size": (tiff_of_a_tile(2_048, "i"), "decodes to 2048 x 2048 pixels"),
-    "TIFF, strips over each other": (_tiff_of_strips(5_000), "5,000 strips; .* room for 2"),
+    "TIFF, strips over each other": (_tiff_of_strips(5_000), "5,000 strips; expected at most 2"),
+    "TIFF, a strip for each pixel": (
+        _tiff_of_rows(100_001),
+        "100,001 strips; expected at most 100,000",
+    ),
     "TIFF, too many tags": (tiff_of_tags(5_000), "5,008 tags; at most 4,096"),
     "TIFF, tags that share their bytes": (
         _tiff_of_shared_bytes(),

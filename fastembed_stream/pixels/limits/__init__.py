@@ -14,7 +14,7 @@ own structure is walked first, which costs far less than decoding.
     AVIF           pixels of the coded frames, not of the box that tells a size; 8 times max_pixels
     JPEG2000       pixels of the code stream, of all bit planes together 40 times max_pixels; its
                    tiles, precincts, code blocks and packets are counted
-    TIFF           pixels of its tiles; strips no more than the image has; 4,096 tags
+    TIFF           pixels of its tiles; 100,000 strips, no more than it has rows; 4,096 tags
     ICO            what its entries hold, as PNG or BMP; 256 entries
     BMP, DIB, PPM  8 million samples where Python decodes (RLE, plain text, odd ranges)
     TGA            linear in bytes and pixels
