@@ -8,7 +8,6 @@ the engine see the next batch before the last one is done.
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
@@ -37,7 +36,7 @@ from fastembed_stream.errors import DeviceError, FastembedStreamError, RowError,
 from fastembed_stream.threads import Threads
 from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
-from operators.outages import BrokenFlowError
+from operators.outages import BrokenFlowError, is_os_outage
 from operators.pressure import watch
 from operators.records import Batch, Batches, Failure, Split
 from operators.shutdown import STOP
@@ -56,27 +55,6 @@ It may raise for the whole batch; the runner then finds the guilty record.
 # typing's own name: on CPython 3.10 one of collections.abc reads as a class, where Bytewax trips.
 Stages: TypeAlias = typing.Sequence[Stage]
 """Stages that run one after another over each batch."""
-
-_OUTAGE_ERRNOS = frozenset(
-    {
-        errno.EAGAIN,
-        errno.EDQUOT,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.EIO,
-        errno.EMFILE,
-        errno.ENETDOWN,
-        errno.ENETRESET,
-        errno.ENETUNREACH,
-        errno.ENFILE,
-        errno.ENOBUFS,
-        errno.ENOMEM,
-        errno.ENOSPC,
-        errno.EROFS,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-    }
-)
 
 _POLL = timedelta(milliseconds=2)
 _SLICE_S = 0.05
@@ -143,7 +121,7 @@ def is_outage(error: BaseException) -> bool:
         case FutureTimeoutError():  # on Python 3.10 not yet the same as the one above
             return True
         case OSError():
-            return error.errno in _OUTAGE_ERRNOS
+            return is_os_outage(error)
         case _:
             return False
 

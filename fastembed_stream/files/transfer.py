@@ -47,6 +47,9 @@ sleep: Callable[[float], None] = time.sleep
 T = TypeVar("T")
 
 _BLOCK = 1 << 20
+_MOST_BYTES = 64 << 30
+"""Of a file whose size nobody knows before it is here."""
+
 # A server that asks for more than this is asked again after this: waiting an hour helps nobody.
 _LONGEST_WAIT_S = 300.0
 _REQUEST_TIMEOUT, _TOO_MANY_REQUESTS, _SERVER_ERROR = 408, 429, 500
@@ -64,6 +67,10 @@ class OutageError(Exception):
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+
+
+class _SurplusError(Exception):
+    """More bytes than the file has; they are not read. Never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +112,15 @@ def download(remote: Remote, target: Path, fetching: Fetching) -> None:
     for _ in range(2):
         log.info("fetching %s to %s", shown(remote.url), target)
         bring = partial(_stream, remote, part, fetching)
-        patiently(bring, remote.url, fetching, progress=partial(_size, part))
-        problem = difference(part, remote.size, remote.digest)
+        try:
+            patiently(bring, remote.url, fetching, progress=partial(_size, part))
+            problem = difference(part, remote.size, remote.digest)
+        except _SurplusError as error:
+            problem = str(error)
         if problem is None:
             part.replace(target)
             return
-        part.unlink()
+        part.unlink(missing_ok=True)
         log.warning("%s arrived damaged: it %s", shown(remote.url), problem)
     msg = (
         f"{target.name} from {shown(remote.url)} arrived damaged twice: it {problem}. A proxy or "
@@ -244,13 +254,26 @@ def _append(response: httpx.Response, remote: Remote, part: Path, fetching: Fetc
     # A server that ignores the range sends all of it, so what is here is written over.
     n_here = n_have if goes_on else 0
     length = response.headers.get("Content-Length", "")
-    n_total = n_here + int(length) if length.isdigit() else remote.size
+    is_told = length.isascii() and length.isdecimal()
+    n_total = n_here + int(length) if is_told else remote.size
+    n_most = remote.size if remote.size is not None else _MOST_BYTES
+    if n_total is not None:
+        _check_surplus(n_total, n_most)
+        n_most = n_total
     with part.open("ab" if goes_on else "wb") as file:
-        for block in response.iter_bytes():
+        # Raw: what a server packs on the way could unpack to any size, and was not asked for.
+        for block in response.iter_raw():
+            _check_surplus(n_here + len(block), n_most)
             file.write(block)
             n_here += len(block)
             if fetching.watch is not None:
                 fetching.watch(part.name.removesuffix(".part"), n_here, n_total)
+
+
+def _check_surplus(n_bytes: int, n_most: int) -> None:
+    if n_bytes > n_most:
+        msg = f"has {n_bytes:,} bytes or more instead of {n_most:,}"
+        raise _SurplusError(msg)
 
 
 def _wait(seconds: float) -> None:

@@ -25,6 +25,8 @@ import numpy as np
 
 from fastembed_stream.errors import ImageError
 from fastembed_stream.pixels.files import held
+from fastembed_stream.pixels.limits import check_codec, check_exif, check_file_of, check_work
+from fastembed_stream.pixels.quiet import quiet
 from fastembed_stream.threads import ForkSafeLock
 
 if TYPE_CHECKING:
@@ -115,9 +117,11 @@ class ImageReader:
 
     def size(self, image: ImageInput) -> Size:
         """Read width and height from the header; raise ImageError as `rgb` does."""
-        with _blamed_on_the_image(), _opened(image) as opened:
+        with _blamed_on_the_image(), _opened(image, self.max_pixels) as opened:
             self.check(opened.size)
             width, height = opened.size
+            if self.upright:
+                check_exif(opened)
             lies = self.upright and opened.getexif().get(_ORIENTATION) in _LYING
             return (height, width) if lies else (width, height)
 
@@ -131,12 +135,17 @@ class ImageReader:
         """
         from PIL import ImageOps
 
-        with _blamed_on_the_image(), _opened(image) as opened:
+        with _blamed_on_the_image(), _opened(image, self.max_pixels) as opened:
             self.check(opened.size)
             with _LOADING[(id(opened) >> 4) % len(_LOADING)] if opened is image else nullcontext():
+                check_codec(opened)
+                if opened is image:
+                    check_file_of(opened, self.max_pixels)
                 opened.load()
-            turned = ImageOps.exif_transpose(opened) if self.upright else opened
-            return _rgb(turned)
+            if not self.upright:
+                return _rgb(opened)
+            check_exif(opened)
+            return _rgb(ImageOps.exif_transpose(opened))
 
     def check(self, size: Size) -> None:
         """Raise ImageError for a size that nobody should make room for."""
@@ -162,7 +171,7 @@ def path_of(image: ImageInput) -> str | None:
 
 
 @contextmanager
-def _opened(image: ImageInput) -> Iterator[Image.Image]:
+def _opened(image: ImageInput, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image without decoding it; one that the caller opened stays open."""
     from PIL import Image, UnidentifiedImageError
 
@@ -170,6 +179,7 @@ def _opened(image: ImageInput) -> Iterator[Image.Image]:
         yield image
         return
     source = _file(held(image))
+    check_work(source, max_pixels)
     try:
         opened = Image.open(source, formats=_formats())
     except UnidentifiedImageError as error:
@@ -271,7 +281,8 @@ def _formats_by_signature(start: bytes) -> list[str]:
 def _blamed_on_the_image() -> Iterator[None]:
     """Turn whatever Pillow and its plugins raise into ImageError, but for outages."""
     try:
-        yield
+        with quiet():
+            yield
     except (ImageError, MemoryError):
         raise
     except OSError as error:

@@ -53,7 +53,9 @@ class Pictures(Incoming):
     image_hosts: Names = Field((), description="hosts that may be asked for URLs; none unless told")
     image_ports: Numbers = Field((), description="other ports of theirs than 443 (80 of http)")
     image_http: bool = Field(default=False, description="allow http:// beside https://")
-    image_private: bool = Field(default=False, description="allow addresses of the own network")
+    image_private: bool = Field(
+        default=False, description="allow the own network, but no metadata of clouds"
+    )
     image_timeout_s: float = Field(15.0, description="seconds for one image, all tries included")
 
     # A batch has all its images in memory, and a graph for images is full with few.
