@@ -68,6 +68,7 @@ class Tokens:
     pad_id          id that fills short rows
     pad_left        whether fill goes before the text
     first_position  position of a row's first token
+    n_positions     how many tokens of a row have one; None where nothing tells
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Tokens:
         pad_id: int,
         pad_left: bool,
         first_position: int = 0,
+        n_positions: int | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._right_truncation = (tokenizer.truncation or {}).get("direction", "right") == "right"
@@ -85,6 +87,7 @@ class Tokens:
         self.pad_id = pad_id
         self.pad_left = pad_left
         self.first_position = first_position
+        self.n_positions = n_positions
 
     @classmethod
     def open(
@@ -132,6 +135,7 @@ class Tokens:
             pad_id=_pad_id(tokenizer, shipped_padding, config, model_config, folder),
             pad_left=side == "left",
             first_position=positions.first,
+            n_positions=positions.n,
         )
 
     @property

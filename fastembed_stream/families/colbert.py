@@ -17,7 +17,7 @@ import numpy as np
 from typing_extensions import override
 
 from fastembed_stream.embedder import Embedder
-from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.families.token_embeddings import token_vectors
 from fastembed_stream.graphs import check_graph, of_each_token
@@ -154,6 +154,13 @@ def open_colbert(opening: Opening, recipe: Colbert) -> OpenModel[str, str, Float
     )
     sessions = opening.sessions()
     outputs = (output_name(recipe.output, sessions[0].outputs),)
+    n_filled = 0 if recipe.query_length is None else recipe.query_length + 1
+    if tokens.n_positions is not None and n_filled > tokens.n_positions:
+        msg = (
+            f"query_length={recipe.query_length} and the marker of {opening.model.name!r} are "
+            f"{n_filled} tokens, but the model has positions for {tokens.n_positions}."
+        )
+        raise SettingError(msg)
     documents = ColbertDocuments(
         tokens=tokens,
         outputs=outputs,
@@ -166,7 +173,7 @@ def open_colbert(opening: Opening, recipe: Colbert) -> OpenModel[str, str, Float
         outputs=outputs,
         marker=recipe.query_marker,
         normalize=recipe.normalize_queries,
-        n_filled=0 if recipe.query_length is None else recipe.query_length + 1,
+        n_filled=n_filled,
         mask_id=tokens.pad_id if recipe.query_length is None else _mask_id(tokens, recipe),
         attend=recipe.attend_to_expansion,
     )

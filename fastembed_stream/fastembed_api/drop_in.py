@@ -331,7 +331,8 @@ def listed(rows: str | Iterable[str]) -> Iterable[str]:
 
 def prompted(rows: str | Iterable[str], prompt: str) -> Iterable[str]:
     """Put a prompt before texts; what is no text stays as it is, to be refused by its position."""
-    return (prompt + row if isinstance(row, str) else row for row in rows_in(listed(rows)))
+    texts: Iterator[Any] = rows_in(listed(rows))
+    return (prompt + text if isinstance(text, str) else text for text in texts)
 
 
 def _check_batch_size(batch_size: int) -> None:

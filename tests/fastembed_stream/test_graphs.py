@@ -329,7 +329,7 @@ def _cross(folder: Path) -> Path:
         one = numpy_helper.from_array(np.array([0], dtype=np.int64), "column")
         body.initializer.append(one)
         body.node.append(helper.make_node("Gather", ["logits", "column"], ["score"], axis=1))
-        shape = ["batch", 1]
+        shape: list[Any] = ["batch", 1]
         del body.output[:]
         body.output.extend([helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)])
 
@@ -434,6 +434,14 @@ def test_a_marker_beyond_the_limit_has_a_position_too(tmp_path: Path) -> None:
     embed = opened(folder, recipe)
     assert embed.max_tokens == 48
     assert len(embed(["a " * 100])[0]) <= 48
+
+
+def test_a_fill_of_queries_beyond_the_positions_is_refused(tmp_path: Path) -> None:
+    folder = write_positioned(tmp_path, model_config={"max_position_embeddings": 20})
+    with pytest.raises(
+        SettingError, match=r"query_length=20 .* are 21 tokens, .* positions for 20"
+    ):
+        opened(folder, Colbert(query_marker=1, document_marker=2, query_length=20))
 
 
 @pytest.mark.parametrize(

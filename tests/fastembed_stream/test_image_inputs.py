@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, features
+from typing_extensions import override
 
 from fastembed_stream import (
     IMAGE,
@@ -148,8 +149,8 @@ def test_a_file_that_gives_no_image_is_named(
 
 def test_an_outage_of_the_disk_is_no_images_fault(tmp_path: Path) -> None:
     class Broken(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            del size
+        @override
+        def read(self, size: int | None = -1, /) -> bytes:
             raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output error") as failed:
