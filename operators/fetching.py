@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from fastembed_stream.retry_after import seconds_of
 from operators.addresses import refusal
 from operators.metrics import RETRIES
 from operators.stages import is_outage
@@ -260,7 +261,7 @@ def _check_answer(web: Web, url: httpx.URL, response: httpx.Response) -> None:
     told, status, headers = _told(str(url)), response.status_code, response.headers
     if status in _LATER:
         msg = f"{told} answers {status}"
-        raise _LaterError(msg, _retry_after(headers))
+        raise _LaterError(msg, seconds_of(headers.get("Retry-After")))
     if status != 200:  # noqa: PLR2004  OK
         msg = f"{told} answers {status}; expected 200."
         raise FetchError(msg)
@@ -288,11 +289,6 @@ async def _body(web: Web, url: httpx.URL, response: httpx.Response) -> bytes:
         msg = f"{_told(str(url))} is empty (0 bytes); expected an image."
         raise FetchError(msg)
     return bytes(body)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    asked = headers.get("Retry-After", "").strip()
-    return float(asked) if asked.isdecimal() and asked.isascii() else None
 
 
 def _raise_own_trouble(error: BaseException) -> None:
