@@ -167,7 +167,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         if retry_after_s is not None:
-            self.send_header("Retry-After", str(retry_after_s))
+            # Headers are written as Latin-1; what is none goes out in UTF-8.
+            self.send_header("Retry-After", str(retry_after_s).encode().decode("latin-1"))
         self.end_headers()
         self.wfile.write(content)
 
