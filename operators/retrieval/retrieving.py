@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import threading
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ from fastembed_stream.errors import SettingError
 from fastembed_stream.values import SparseEmbedding
 from operators.decoding import RESERVED, BadRecordError
 from operators.metrics import FAILURES
+from operators.numbers import check_vector
 from operators.qdrant import Collection, Server
 from operators.qdrant.sending import Refused, place_of
 from operators.records import Batch, Batches, Failure, Hit, Record, Split, Vector
@@ -152,21 +154,25 @@ class RetrieveStage:
         return Question(request=request, size_bytes=size, name=name)
 
     def _vector(self, record: Record, name: str) -> Vector:
-        vector = record.vectors.get(name)
+        vector, key = record.vectors.get(name), reprlib.repr(record.key)
         if vector is None:
             found = ", ".join(map(repr, record.vectors)) or "none"
             msg = (
-                f"Query {record.key!r} has no vector {name!r}; it has {found}. Run the stage that "
+                f"Query {key} has no vector {name!r}; it has {found}. Run the stage that "
                 "writes it before this one."
             )
             raise BadRecordError(msg)
         if isinstance(vector, np.ndarray) and vector.size == 0:
-            msg = f"Vector {name!r} of query {record.key!r} has no numbers: {vector.shape}."
+            msg = f"Vector {name!r} of query {key} has no numbers: {vector.shape}."
             raise BadRecordError(msg)
+        try:
+            check_vector(name, vector)
+        except ValueError as error:
+            raise BadRecordError(str(error)) from None
         made, wanted = record.models.get(name), self.collection.vectors[name].fingerprint
         if made != wanted:
             msg = (
-                f"Vector {name!r} of query {record.key!r} was made by {made}, those of the "
+                f"Vector {name!r} of query {key} was made by {made}, those of the "
                 f"collection by {wanted}: what it finds would mean nothing. Embed it anew."
             )
             raise BadRecordError(msg)
