@@ -165,7 +165,8 @@ def _check(record: Record) -> None:
 
     raises  ValueError that names the field or the vector, TypeError for a field without a name
     """
-    odd = next((name for name in record.payload if not isinstance(name, str)), None)
+    names: Iterable[object] = record.payload  # of a flow's own code, which may not be checked
+    odd = next((name for name in names if not isinstance(name, str)), None)
     if odd is not None:
         msg = f"The payload has a field named {odd!r}; expected text."
         raise TypeError(msg)

@@ -50,10 +50,11 @@ class QdrantSink(FixedPartitionedSink[Points, str]):
 
     Delivery: at least once, and a repeat changes nothing. An epoch commits when every request of
     it is acknowledged. Outages (connection, time-out, 429, 5xx, a full disk) are waited out and
-    hold the flow back. After any crash, rescale or replay the collection equals that of one clean
-    run: ids are the same, and an older version never replaces a newer one. Its state in the
-    recovery store is the collection's identity: a flow does not go on half-way in another
-    collection, which would stay without what was read before.
+    hold the flow back; a point that gets 500 alone each time, while others pass, is refused. After
+    any crash, rescale or replay the collection equals that of one clean run: ids are the same, and
+    an older version never replaces a newer one. Its state in the recovery store is the collection's
+    identity: a flow does not go on half-way in another collection, which would stay without what
+    was read before.
 
     Of a document that comes in parts, those of one version alone are there when an epoch commits:
     after all its writes are acknowledged, parts of other versions are deleted, also where an

@@ -97,7 +97,7 @@ def _filter(told: object, at: tuple[str, ...]) -> models.Filter:
     for name in whole:
         if name not in models.Filter.model_fields:
             _refuse("Extra inputs are not permitted", (*at, name))
-    clauses = {
+    clauses: dict[str, Any] = {
         name: _conditions(whole[name], (*at, name))
         for name in _CLAUSES
         if whole.get(name) is not None
@@ -150,7 +150,8 @@ def _nested(whole: _Object, at: tuple[str, ...]) -> models.NestedCondition:
     inner = _object(whole["nested"], (*at, "nested"))
     own = _filter(inner.get("filter"), (*at, "nested", "filter"))
     told = {**whole, "nested": {**inner, "filter": own}}
-    return _validated(models.NestedCondition, told, at)
+    nested: models.NestedCondition = _validated(models.NestedCondition, told, at)
+    return nested
 
 
 def _object(told: object, at: tuple[str, ...]) -> _Object:

@@ -20,6 +20,7 @@ from operators import (
     Identity,
     JsonLinesSink,
     Message,
+    Points,
     QdrantSink,
     Record,
     Schema,
@@ -29,8 +30,9 @@ from operators import (
     to_points,
 )
 from operators.decoding import _parse_all
+from operators.records import Vector
 from operators.retrieval import Nearest
-from tests.operators.qdrant_things import DIM, collection, stored
+from tests.operators.qdrant_things import DIM, collection, offsets, point, put, stored
 from tests.operators.retrieval_things import FEW, MEMORY, asked, fill, query, stage_of, thing
 from tests.operators.retrieval_things import collection as searched
 from tests.operators.things import Kept, Lists, message, on_workers, record
@@ -161,12 +163,24 @@ def test_a_key_may_be_any_integer_where_it_is_not_stored_beside(key: int) -> Non
     assert failure.reason.startswith(f"Field 'id' is {key}; expected one from -2^63 to 2^63-1.")
 
 
+def test_every_integer_is_an_id_in_every_place(store_at: Server) -> None:
+    where = collection()
+    keys = [0, 7, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64, -1, -(1 << 63) - 1]
+    for offset in (1, 2, 1):
+        put(store_at, where, [tuple(point(key, offset) for key in keys)])
+    found = offsets(store_at, where)
+    assert set(found.values()) == {2}
+    assert {key for key in found if isinstance(key, int)} == set(keys[:5])
+    assert set(found) == {point(key).id for key in keys}
+
+
 def made_of(*records: Record) -> Failures:
     kept: Kept[Failures] = Kept()
     flow = Dataflow("points")
     up = op.input("in", flow, Lists({"all": [("k", Batch(records=records))]}))
     made = to_points("points", up, identity=Identity(collection="c"))
-    op.output("oks", made.oks, Kept())
+    oks: Kept[Points] = Kept()
+    op.output("oks", made.oks, oks)
     op.output("errs", made.errs, kept)
     on_workers(0)(flow)
     return tuple(failure for some in kept.items for failure in some)
@@ -175,7 +189,7 @@ def made_of(*records: Record) -> Failures:
 def test_what_a_flows_own_code_makes_is_checked_before_it_is_stored() -> None:
     bad = np.array([1, np.inf, np.nan], np.float32)
     payloads: list[Any] = [{"n": 1 << 63}, {"a": (1, {"b": 1 << 70})}, {7: "x"}]
-    vectors = [
+    vectors: list[Vector] = [
         bad,
         np.stack([bad, bad]),
         SparseEmbedding(indices=np.array([1, 2, 3], np.uint32), values=bad),

@@ -260,7 +260,7 @@ def answer(house: House, call: Call, message: Any, context: Any) -> Any:
 
 def count_items(message: Any) -> int:
     """Count the points or queries of a request."""
-    several = getattr(message, "points", None) or getattr(message, "query_points", None)
+    several: Any = getattr(message, "points", None) or getattr(message, "query_points", None)
     return len(several) if hasattr(several, "__len__") else 0
 
 
