@@ -15,6 +15,7 @@ from bytewax.dataflow import Stream, operator
 
 from fastembed_stream.errors import SettingError
 from operators.metrics import FAILURES, RECORDS_READ
+from operators.numbers import check_numbers
 from operators.records import Batch, Batches, Failure, Failures, Message, Record, Split
 from operators.shards import announce, local_shard
 
@@ -33,7 +34,8 @@ _LONGEST_PLACE = 8_000
 """Characters of a path or URL."""
 
 _NAMES_TOLD = 10
-"""Fields of an object that a reason names."""
+_LONGEST_NAME = 100
+"""Fields of an object that a reason names, and how much of each name."""
 
 
 class BadRecordError(ValueError):
@@ -175,7 +177,9 @@ def _parse_all(schema: Schema, messages: list[Message]) -> Iterable[tuple[str, B
     failures: list[Failure] = []
     for message in messages:
         try:
-            records.append(parse(schema, message))
+            record = parse(schema, message)
+            _check_numbers(record.payload)
+            records.append(record)
         except BadRecordError as error:
             failures.append(Failure.of(message, "decode", error))
     RECORDS_READ.inc(len(messages))
@@ -231,7 +235,8 @@ def _at(document: dict[str, Any], path: str) -> object:
 
 
 def _names(document: dict[str, Any]) -> str:
-    names = ", ".join(islice(document, _NAMES_TOLD)) or "none"
+    told = (name[:_LONGEST_NAME] for name in islice(document, _NAMES_TOLD))
+    names = ", ".join(told) or "none"
     n_more = len(document) - _NAMES_TOLD
     return f"{names} and {n_more:,} more" if n_more > 0 else names
 
@@ -335,6 +340,14 @@ def _without(document: Mapping[str, Any], path: str) -> dict[str, object]:
         return {name: value for name, value in document.items() if name != path}
     outer, _, inner = path.partition(".")
     return {**document, outer: _without(document[outer], inner)}
+
+
+def _check_numbers(payload: Mapping[str, object]) -> None:
+    """Refuse what REST would store and gRPC not, or a file not: every place has the same."""
+    try:
+        check_numbers(payload)
+    except ValueError as error:
+        raise BadRecordError(str(error)) from None
 
 
 def _check_depth(payload: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from fastembed_stream.retry_after import seconds_of
 from operators.addresses import is_metadata, refusal
 from operators.metrics import RETRIES
 from operators.reach import NameWait, is_of_names, machine_trouble, way_error
@@ -328,7 +329,7 @@ def _check_answer(web: Web, url: httpx.URL, response: httpx.Response) -> None:
     told, status, headers = _told(str(url)), response.status_code, response.headers
     if status in _LATER:
         msg = f"{told} answers {status}"
-        raise _LaterError(msg, _retry_after(headers))
+        raise _LaterError(msg, seconds_of(headers.get("Retry-After")))
     if status != 200:  # noqa: PLR2004  OK
         msg = f"{told} answers {status}; expected 200."
         raise FetchError(msg)
@@ -365,11 +366,6 @@ async def _body(web: Web, url: httpx.URL, response: httpx.Response) -> bytes:
         msg = f"{_told(str(url))} is empty (0 bytes); expected an image."
         raise FetchError(msg)
     return bytes(body)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    asked = headers.get("Retry-After", "").strip()
-    return float(asked) if asked.isdecimal() and asked.isascii() else None
 
 
 def _raise_own_trouble(error: BaseException) -> None:

@@ -15,6 +15,7 @@ from bytewax.dataflow import Stream, operator
 from fastembed_stream.errors import SettingError
 from operators.decoding import RESERVED
 from operators.metrics import FAILURES
+from operators.numbers import check_numbers, check_vector
 from operators.records import Batch, Batches, Failure, Failures, Message, Part, Record, Vector
 
 __all__ = ["Identity", "Point", "PointSplit", "Points", "point_of", "to_points"]
@@ -147,6 +148,7 @@ def _made(
         for record in batch.records:
             try:
                 point = point_of(record, identity, namespace)
+                _check(record)
                 if point.size_bytes > max_bytes:
                     msg = f"The payload has {point.size_bytes:,} bytes; at most {max_bytes:,} fit."
                     raise ValueError(msg)  # noqa: TRY301  one way out for both
@@ -155,6 +157,22 @@ def _made(
                 failures.append(Failure.of(record.origin, "point", error))
                 FAILURES.labels("point").inc()
         yield key, (tuple(points), tuple(failures))
+
+
+def _check(record: Record) -> None:
+    """
+    Check what one place would store and another refuse or bend.
+
+    raises  ValueError that names the field or the vector, TypeError for a field without a name
+    """
+    names: Iterable[object] = record.payload  # of a flow's own code, which may not be checked
+    odd = next((name for name in names if not isinstance(name, str)), None)
+    if odd is not None:
+        msg = f"The payload has a field named {odd!r}; expected text."
+        raise TypeError(msg)
+    check_numbers(record.payload)
+    for name, vector in record.vectors.items():
+        check_vector(name, vector)
 
 
 def _points_only(items: list[tuple[str, tuple[Points, Failures]]]) -> Iterable[tuple[str, Points]]:

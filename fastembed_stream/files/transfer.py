@@ -14,14 +14,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from fastembed_stream.errors import ModelFilesError
 from fastembed_stream.files.fetching import Fetching
+from fastembed_stream.retry_after import seconds_of
 
 if TYPE_CHECKING:
     import httpx
@@ -50,8 +49,6 @@ _BLOCK = 1 << 20
 _MOST_BYTES = 64 << 30
 """Of a file whose size nobody knows before it is here."""
 
-# A server that asks for more than this is asked again after this: waiting an hour helps nobody.
-_LONGEST_WAIT_S = 300.0
 _REQUEST_TIMEOUT, _TOO_MANY_REQUESTS, _SERVER_ERROR = 408, 429, 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _PARTIAL, _RANGE_NOT_SATISFIABLE, _BAD_REQUEST = 206, 416, 400
@@ -185,7 +182,7 @@ def check_status(url: str, status: int, headers: Mapping[str, str]) -> None:
         return
     if status in {_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS} or status >= _SERVER_ERROR:
         msg = f"the server answered {status}"
-        raise OutageError(msg, _retry_after_s(headers))
+        raise OutageError(msg, seconds_of(headers.get("Retry-After")))
     if status in {_UNAUTHORIZED, _FORBIDDEN}:
         cure = (
             "it is private, gated, or does not exist under this name: accept its terms on its "
@@ -301,7 +298,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
 
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, OutageError) and error.retry_after_s is not None:
-        return min(error.retry_after_s, _LONGEST_WAIT_S)
+        return error.retry_after_s
     # The jitter keeps many workers that failed together from coming back together.
     return tenacity.wait_exponential_jitter(initial=1, max=30, jitter=1)(state)
 
@@ -310,22 +307,6 @@ def _say_again(url: str, state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
     pause_s = state.next_action.sleep if state.next_action is not None else 0.0
     log.warning("%s: %s; trying again in %.1f s", shown(url), error, pause_s)
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After, which is a number of seconds or a date."""
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isdigit():
-        return float(text)
-    try:
-        due = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    # A date with the zone "-0000" is read without one.
-    due = due if due.tzinfo is not None else due.replace(tzinfo=timezone.utc)
-    return max(0.0, (due - datetime.now(timezone.utc)).total_seconds())
 
 
 def _size(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -120,4 +121,18 @@ def _plain(vector: Vector) -> object:
 
 def _line(value: Mapping[str, object]) -> bytes:
     # What JSON does not know stands as text: one odd value must not stop the flow for ever.
-    return json.dumps(value, default=str).encode() + b"\n"
+    try:
+        line = json.dumps(value, default=str, allow_nan=False)
+    except ValueError:  # NaN or infinity, which every step before refuses
+        line = json.dumps(_finite(value), default=str, allow_nan=False)
+    return line.encode() + b"\n"
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {_finite(name): _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value

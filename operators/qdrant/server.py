@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import math
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 from qdrant_client import QdrantClient
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.retry_after import seconds_of
 
 __all__ = ["ENGINE_LOCK", "Server"]
 
@@ -74,7 +78,7 @@ class Server:
             return QdrantClient(":memory:")
         if self.path is not None:
             return _folder(self.path)
-        return QdrantClient(
+        client = QdrantClient(
             url=self.url,
             api_key=self.api_key,
             prefer_grpc=self.grpc,
@@ -82,6 +86,20 @@ class Server:
             timeout=self.whole_timeout_s,
             check_compatibility=False,
         )
+        client.http.client.add_middleware(_with_readable_wait)
+        return client
+
+
+def _with_readable_wait(
+    request: httpx.Request, send: Callable[[httpx.Request], httpx.Response]
+) -> httpx.Response:
+    """Put a wait that the server asks for in whole seconds: the client takes no other."""
+    response = send(request)
+    asked = response.headers.pop("Retry-After", None)
+    seconds = seconds_of(asked)
+    if seconds is not None:
+        response.headers["Retry-After"] = str(math.ceil(seconds))
+    return response
 
 
 def _folder(path: Path) -> QdrantClient:

@@ -61,6 +61,7 @@ QDRANT: Examples = {
     "qdrant_grpc": ("yes", True),
     "qdrant_grpc_port": ("1234", 1234),
     "qdrant_timeout_s": ("2.5", 2.5),
+    "request_attempts": ("7", 7),
     "collection": ("c", "c"),
 }
 STORE: Examples = {

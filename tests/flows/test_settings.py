@@ -20,7 +20,9 @@ from operators import (
     Schema,
     Server,
     StageLimits,
+    VectorSpace,
     WindowLimits,
+    Writing,
 )
 
 MODEL = "fastembed-stream/all-MiniLM-L6-v2-int8"
@@ -67,6 +69,7 @@ ALL: dict[str, tuple[str, object]] = {
     "qdrant_grpc": ("yes", True),
     "qdrant_grpc_port": ("1234", 1234),
     "qdrant_timeout_s": ("2.5", 2.5),
+    "request_attempts": ("7", 7),
     "collection": ("c", "c"),
     "distance": ("dot", "dot"),
     "request_points": ("5", 5),
@@ -109,6 +112,39 @@ def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
         }
         for name in left_out:
             assert getattr(settings, name) == TextSettings.model_fields[name].default
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("a/b", "it has '/'"),
+        ("a\\b", "it has '\\\\'"),
+        ("a:b", "it has ':'"),
+        ('a"b', "it has '\"'"),
+        ("a\nb", "it has '\\n'"),
+        ("a\x7fb", "it has '\\x7f'"),
+        ("a\u202eb", "it has '\\u202e'"),
+        ("a\udcffb", "it has '\\udcff'"),
+        (" ", "it is empty"),
+        ("..", "a folder's own name"),
+        ("x" * 256, "it has 256 bytes, and at most 255 fit"),
+        ("ü" * 128, "it has 256 bytes, and at most 255 fit"),
+    ],
+)
+def test_a_collection_that_no_server_can_have_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
+    said = refused(monkeypatch, kafka_topics="docs", collection=name)
+    assert "STREAM_COLLECTION: A collection cannot be named " in said
+    assert what in said
+    assert "\n" not in said
+    assert ".. " not in said.replace("'..'", "")
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize("name", ["documents", "größer", "日本語", "a b", "x" * 255, "a.b-c_d"])
+def test_any_other_name_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert told(monkeypatch, {"kafka_topics": "docs", "collection": name}).collection == name
 
 
 def test_a_server_and_a_folder_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +273,15 @@ def test_the_stage_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert stage.runtime == Runtime(
         device="cpu", device_ids=(0, 1), threads=2, lanes=3, token_budget=512
     )
+
+
+def test_requests_are_made_as_they_are_told_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"kafka_topics": "docs", "request_points": "5", "request_bytes": "6"}
+    settings = told(monkeypatch, {**values, "requests_in_flight": "1", "request_attempts": "7"})
+    sink = settings.sink(
+        {"v": VectorSpace(dim=2, model="m", fingerprint="f")}, settings.dead_letters
+    )
+    assert sink._writing == Writing(max_points=5, max_bytes=6, in_flight=1, attempts=7)
 
 
 def test_a_path_stands_in_for_a_server_and_a_file_for_a_topic(
