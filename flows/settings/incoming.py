@@ -71,7 +71,11 @@ class Incoming(Process):
     @classmethod
     def _parse(cls, value: object) -> object:
         # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
-        return json.loads(value) if isinstance(value, str) else value
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except RecursionError as error:
+            msg = "it nests too deep; expected one JSON object of texts"
+            raise ValueError(msg) from error
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
