@@ -92,9 +92,11 @@ class Progress:
         """Count failures that are on their way to the dead letters."""
         if not failures:
             return
+        # A document whose parts are refused is one record, whatever its parts.
+        records = {(one.origin.source, one.origin.offset): one for one in failures}
         with self._lock:
-            self._n_refused += len(failures)
-            for failure in failures:
+            self._n_refused += len(records)
+            for failure in records.values():
                 self._tell_apart(failure)
             n_read = max(self._read() - self._n_read_before, 0)
             if self._steps[-1][0] == n_read:
@@ -142,12 +144,13 @@ class Progress:
         return self._read() > self._n_read_before or self._n_refused > 0
 
     def _tell_apart(self, failure: Failure) -> None:
-        kind = f"{failure.stage} {failure.error_type} {_PARTICULARS.sub('', failure.reason)}"
+        reason = _on_one_line(failure.reason)
+        kind = f"{failure.stage} {failure.error_type} {_PARTICULARS.sub('', reason)}"
         first, n = self._reasons.get(kind, ("", 0))
         if not first and len(self._reasons) == _MOST_KINDS:
             self._n_other += 1
             return
-        self._reasons[kind] = first or f"{failure.stage}: {_on_one_line(failure.reason)}", n + 1
+        self._reasons[kind] = first or f"{failure.stage}: {reason}", n + 1
 
     def _judge(self, n_read: int) -> None:
         limit = self._limit
@@ -169,7 +172,7 @@ class Progress:
 
 
 def _on_one_line(reason: str) -> str:
-    line = _UNPRINTABLE.sub(" ", reason)
+    line = _UNPRINTABLE.sub(" ", reason[: _LONGEST_REASON + 1])
     return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 3] + "..."
 
 

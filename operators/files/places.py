@@ -21,6 +21,9 @@ _KINDS = {
 
 _STDOUT, _STDERR = 1, 2
 
+_NO_TERMINAL: int = getattr(os, "O_NOCTTY", 0)
+"""A terminal that is written to does not become this process' own; Windows has no such thing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -71,7 +74,7 @@ class Place:
         """Open what only takes bytes."""
         if self.stream is not None:  # by its number: a socket cannot be opened by its path
             return FileIO(os.dup(self.stream), "w")
-        return FileIO(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), "w")
+        return FileIO(os.open(self.path, os.O_WRONLY | os.O_APPEND | _NO_TERMINAL), "w")
 
     @property
     def kind(self) -> str:

@@ -85,6 +85,15 @@ def test_a_kind_is_told_once_by_its_first_reason_whatever_a_message_says() -> No
     )
 
 
+def test_a_document_whose_parts_are_refused_is_one_record() -> None:
+    counts = Counts()
+    progress, ends = tally(counts, HALF)
+    counts.read = 1_000
+    progress.refused(failures(1) * 800)
+    assert "1 refused" in progress.told()
+    assert ends.n_times == 0
+
+
 def test_a_line_is_bounded_and_one_line_whatever_is_in_it() -> None:
     progress, _ = tally(Counts())
     for number in range(500):
