@@ -87,7 +87,8 @@ def _finish(tell: Callable[[], None]) -> None:
     tell()
     if PROGRESS.broken is None:
         return
-    print(f"error: {PROGRESS.broken}: see {PREFIX}MAX_FAILURE_SHARE.", file=sys.stderr)  # noqa: T201  where SystemExit writes too
+    msg = f"error: {PROGRESS.broken}. {PREFIX}MAX_FAILURE_SHARE says how much may fail."
+    print(msg, file=sys.stderr)  # noqa: T201  where SystemExit writes too
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -165,7 +165,7 @@ class Progress:
         first, _ = max(self._reasons.values(), key=lambda told: told[1])
         self.broken = (
             f"{n_failed:,} of the last {n_last:,} records failed, more than the share of "
-            f"{limit.max_share:g} that is allowed. Most often: {first}"
+            f"{limit.max_share:g} that is allowed (most often {first.rstrip('.')})"
         )
         _LOG.error("%s. The flow drains and ends; a restart goes on behind them.", self.broken)
         self._end()

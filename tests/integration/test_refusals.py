@@ -5,22 +5,38 @@ from __future__ import annotations
 import json
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from operators import Cluster, DeadLetterFile, DeadLetterTopic, Failure, KafkaSink, Outgoing
-from tests.integration.apache_kafka import ApacheKafka
+from operators.kafka import sink
+from operators.metrics import RETRIES
+from tests.integration import apache_kafka
+from tests.integration.apache_kafka import ApacheKafka, running_kafka
 from tests.integration.test_writing import writing
 from tests.operators.kafka_things import stored, values
-from tests.operators.things import EntryPoint, failure, message, on_workers
+from tests.operators.things import EntryPoint, failure, message, on_workers, wait_until
 
 pytestmark = pytest.mark.kafka
 
 PREFIX = "__connect.errors."
 DAY_MS = 86_400_000
+WITH_RIGHTS = """\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+"""
 
 
 def of(value: bytes | None, number: int, **told: Any) -> Failure:
@@ -141,6 +157,45 @@ def test_an_answer_that_its_topic_refuses_is_a_failure_and_its_neighbours_are_wr
     [line] = [json.loads(line) for line in file.read_bytes().splitlines()]
     assert (line["offset"], line["stage"], line["value"]) == (3, "kafka", "q")
     assert f"Kafka topic {topic} refuses the message" in line["reason"]
+
+
+def test_a_right_that_is_taken_away_is_waited_for_until_it_is_back(
+    jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apache_kafka, "_PROPERTIES", apache_kafka._PROPERTIES + WITH_RIGHTS)
+    monkeypatch.setattr(sink, "_nap", lambda _: time.sleep(0.05))
+    with running_kafka(jars, tmp_path) as kafka:
+        topic = kafka.create()
+        letters = letters_to(kafka, topic, tmp_path / "dead.jsonl").build_part("out", "00", None)
+        denied = AclBinding(
+            ResourceType.TOPIC,
+            topic,
+            ResourcePatternType.LITERAL,
+            "User:ANONYMOUS",
+            "*",
+            AclOperation.WRITE,
+            AclPermissionType.DENY,
+        )
+        kafka.admin.create_acls([denied])[denied].result(10)
+        letters.write_batch([(of(b"one", 1), of(b"two", 2))])
+        with ThreadPoolExecutor() as beside:
+            taken = beside.submit(letters.snapshot)
+            waited = RETRIES.labels("kafka")._value.get()
+            wait_until(lambda: RETRIES.labels("kafka")._value.get() > waited + 3)
+            assert not taken.done()
+            again = AclBindingFilter(
+                ResourceType.TOPIC,
+                topic,
+                ResourcePatternType.LITERAL,
+                "User:ANONYMOUS",
+                "*",
+                AclOperation.WRITE,
+                AclPermissionType.DENY,
+            )
+            kafka.admin.delete_acls([again])[again].result(10)
+            taken.result(20)
+        assert {one.value for one in stored(kafka.address, topic, 2)} == {b"one", b"two"}
+        assert not (tmp_path / "dead.jsonl").exists()
 
 
 def test_ten_thousand_letters_to_a_topic_of_small_messages_are_all_there(

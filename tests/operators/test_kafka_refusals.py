@@ -58,7 +58,7 @@ class Producing:
         waiting, self._waiting = self._waiting, []
         batches = [[one] for one in waiting] if self._alone else [waiting]
         for batch in filter(None, batches):
-            values = [value for value, _ in batch]
+            values = [value for value, _heard in batch]
             self._broker.batches.append(values)
             code = self._broker.answer(values)
             if code is None:

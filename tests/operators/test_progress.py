@@ -183,8 +183,8 @@ def test_it_is_told_once_why_the_flow_ends(caplog: pytest.LogCaptureFixture) -> 
     assert ends.n_times == 1
     [said] = caplog.messages
     assert said.startswith(
-        "300 of the last 500 records failed, more than the share of 0.5 that is allowed. "
-        "Most often: decode: Field 'text' is missing."
+        "300 of the last 500 records failed, more than the share of 0.5 that is allowed "
+        "(most often decode: Field 'text' is missing). The flow drains and ends;"
     )
 
 
