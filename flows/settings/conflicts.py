@@ -19,6 +19,7 @@ from operators.files.folder import IMAGE_SUFFIXES
 
 __all__ = ["conflicts"]
 
+_LONGEST_SHOWN = 100
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 _READ, _DEAD, _RESULTS = "kafka_topics", "dead_letter_topic", "results_topic"
@@ -43,12 +44,13 @@ def _of_topics(settings: BaseSettings) -> Iterator[str]:
         if not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
             several = "; several have commas between them" if name == _READ else ""
             yield (
-                f"{_variable(settings, name)}: {topic!r} cannot be a topic. Expected letters, "
-                f"digits, '.', '_' and '-', at most 249; patterns are not read{several}"
+                f"{_variable(settings, name)}: {_shown(topic)} cannot be a topic. Expected "
+                "letters, digits, '.', '_' and '-', at most 249; patterns are not read"
+                f"{several}"
             )
     twice = [topic for topic, n_times in Counter(read).items() if n_times > 1]
     if twice:
-        yield f"{_variable(settings, _READ)} names {twice[0]!r} twice; name it once"
+        yield f"{_variable(settings, _READ)} names {_shown(twice[0])} twice; name it once"
     if dead in read:
         yield _same_topic(settings, _DEAD, _READ, dead, "each dead letter would be read, and fail")
     if results in read:
@@ -59,7 +61,11 @@ def _of_topics(settings: BaseSettings) -> Iterator[str]:
 
 def _same_topic(settings: BaseSettings, one: str, other: str, topic: str | None, why: str) -> str:
     names = f"{_variable(settings, one)} and {_variable(settings, other)}"
-    return f"{names} both name {topic!r}: {why}. Name another topic"
+    return f"{names} both name {_shown(topic or '')}: {why}. Name another topic"
+
+
+def _shown(topic: str) -> str:
+    return repr(topic if len(topic) <= _LONGEST_SHOWN else f"{topic[:_LONGEST_SHOWN]}...")
 
 
 def _of_places(settings: BaseSettings) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing_extensions import Self
 from fastembed_stream.errors import SettingError
 from flows.settings.conflicts import conflicts
 
-__all__ = ["PREFIX", "Names", "Process", "listed"]
+__all__ = ["PREFIX", "Names", "OptionalNames", "Process", "listed"]
 
 PREFIX = "STREAM_"
 
@@ -25,6 +25,9 @@ _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Names with commas between them; a field of these is read by `listed`."""
+
+# Not `Names | None`: inside a union pydantic-settings sees no mark, and reads the text as JSON.
+OptionalNames = Annotated[tuple[str, ...] | None, NoDecode]
 
 
 def listed(value: object) -> object:
