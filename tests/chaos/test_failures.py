@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.local_broker import free_port, produce
+from flows.local_broker import create_topic, free_port, produce
 from operators import Outgoing
 from tests.chaos.deployment import TOPIC, Deployment, committed, deployed
-from tests.operators.kafka_things import write
+from tests.operators import kafka_things
 
 N_BAD = 6_000
 
@@ -71,7 +71,7 @@ def test_too_many_failures_of_one_process_end_the_whole_cluster_and_are_not_repe
     tmp_path: Path, brokers: str
 ) -> None:
     partition_of_one_process = 0
-    write(
+    kafka_things.write(
         brokers,
         [
             Outgoing(topic=TOPIC, partition=partition_of_one_process, key=key, value=value)
@@ -124,6 +124,36 @@ def test_a_flow_that_is_stopped_tells_how_far_it_came(tmp_path: Path, brokers: s
         assert flow.stop() == [0]
         assert "23 read, 20 written, 3 refused. First of" in last_line(flow)
         assert flow.log().count("Since the start") == 1, "one line, whatever the workers"
+
+
+def test_a_letter_that_the_topic_refuses_shrinks_or_goes_to_the_file_and_the_flow_goes_on(
+    tmp_path: Path, brokers: str
+) -> None:
+    create_topic(brokers, "dead", 1)
+    large = (b"large", b'{"text": 1, "x": "%s"}' % (b"x" * 5_000))
+    # What it is refused for is told with the names of its fields: too long for any letter.
+    fields = b", ".join(b'"%d%s": 1' % (n, b"n" * 150) for n in range(9))
+    longest = (b"longest", b"{%s}" % fields)
+    produce(brokers, TOPIC, [*bad(2), large, longest, *good(2)])
+    told = {
+        "STREAM_OUTPUT_FILE": str(tmp_path / "out.jsonl"),
+        "STREAM_DEAD_LETTER_TOPIC": "dead",
+        "STREAM_KAFKA_OPTIONS": json.dumps({"message.max.bytes": "1500"}),
+    }
+    with deployed(tmp_path / "flow", brokers, **told) as flow:
+        flow.start()
+        flow.wait_for(lambda: committed(brokers) == 6)
+        assert flow.stop() == [0]
+        letters_there = {one.key: one for one in kafka_things.stored(brokers, "dead", 3)}
+        assert letters_there.keys() == {b"k0", b"k1", b"large"}
+        assert letters_there[b"k1"].value == b'{"text": 1}'
+        shrunk = dict(letters_there[b"large"].headers)
+        assert shrunk["__connect.errors.value.omitted.bytes"] == b"%d" % len(large[1])
+        assert sum(letters(flow).values()) == 1
+        [said] = [line for line in flow.log().splitlines() if " ERROR " in line]
+        assert "Kafka topic dead refuses the dead letter of documents/" in said
+        assert "dead_letters.jsonl" in said
+        assert "6 read, 2 written, 4 refused" in last_line(flow)
 
 
 @pytest.mark.parametrize(
