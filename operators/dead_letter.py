@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -160,6 +160,8 @@ class _Refusals:
                 ", ".join(_PARTS[: smaller.n_left_out]),
             )
             return smaller
+        with suppress(OSError):  # told by the write that follows
+            self._file.path.parent.mkdir(parents=True, exist_ok=True)
         self._file.append(as_line(message.failure))
         _LOG.error(
             "Kafka topic %s refuses the dead letter of %s (%s), also without %s: it is in %s",

@@ -31,9 +31,17 @@ _LOG = logging.getLogger(__name__)
 
 _ANY_PARTITION = -1  # librdkafka then chooses by the key
 _LONGEST_PAUSE_S = 30.0
+_STAGE = "kafka"
+
+_OF_BATCHES = frozenset({"batch.num.messages", "linger.ms", "queue.buffering.max.ms"})
+"""Options of a user that say how batches are made."""
 
 _EMPTY_ENOUGH = 3
 """Times that a full queue is found empty: once may be another worker's doing."""
+
+
+class KafkaRefusalError(ValueError):
+    """A message that its topic will never take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +146,6 @@ def _one_by_one(cluster: Cluster) -> Producer:
     """Make a producer whose batches have one message: what is refused is then that one's fault."""
     options = {name: told for name, told in cluster.options.items() if name not in _OF_BATCHES}
     return _producer(replace(cluster, options=options), {"batch.num.messages": 1, "linger.ms": 0})
-
-
-_OF_BATCHES = frozenset({"batch.num.messages", "linger.ms", "queue.buffering.max.ms"})
 
 
 class _Outbox:
@@ -328,13 +333,6 @@ class _AnsweringPartition(SinkPartition):
         FAILURES.labels(_STAGE).inc()
         why = KafkaRefusalError(f"Kafka topic {message.topic} refuses the message: {error.str()}.")
         self._letters.write_batch([(Failure.of(message.origin, _STAGE, why),)])
-
-
-_STAGE = "kafka"
-
-
-class KafkaRefusalError(ValueError):
-    """A message that its topic will never take."""
 
 
 def _refused(some: list[_Untaken]) -> BrokenFlowError:

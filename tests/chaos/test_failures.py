@@ -115,6 +115,23 @@ def test_half_that_fails_ends_nothing_and_is_told_at_the_end(tmp_path: Path, bro
         )
 
 
+def test_dead_letters_stand_in_the_log_of_a_container_where_asked(
+    tmp_path: Path, brokers: str
+) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b"".join(value + b"\n" for _, value in bad(3)))
+    told = {
+        "STREAM_KAFKA_TOPICS": "",
+        "STREAM_INPUT_FILE": str(tmp_path / "in.jsonl"),
+        "STREAM_OUTPUT_FILE": str(tmp_path / "out.jsonl"),
+        "STREAM_DEAD_LETTER_FILE": "/dev/stdout",
+    }
+    with deployed(tmp_path / "flow", brokers, **told) as flow:
+        flow.start(2)
+        assert flow.ended() == [0]
+        found = [json.loads(line) for line in flow.log().splitlines() if line.startswith("{")]
+        assert [one["offset"] for one in found] == [0, 1, 2]
+
+
 def test_a_flow_that_is_stopped_tells_how_far_it_came(tmp_path: Path, brokers: str) -> None:
     produce(brokers, TOPIC, [*good(20), *bad(3)])
     told = {"STREAM_OUTPUT_FILE": str(tmp_path / "out.jsonl")}

@@ -191,6 +191,21 @@ def test_what_librdkafka_itself_finds_too_large_shrinks_too(
     assert (there[b"0"].value, there[b"2"].value) == (b"bad", b"bad")
 
 
+def test_a_letter_that_is_refused_to_the_last_is_in_the_file_whatever_folders_it_needs(
+    brokers: str, tmp_path: Path
+) -> None:
+    topic = new_topic(brokers)
+    file = tmp_path / "new" / "folder" / "dead.jsonl"
+    cluster = Cluster(brokers=brokers, options={"message.max.bytes": "1000"})
+    sink = DeadLetterTopic(cluster, topic, otherwise=DeadLetterFile(file))
+    sink.list_parts()
+    part = sink.build_part("out", "00", None)
+    part.write_batch([(replace(failure(1), reason="x" * 2_000), failure(2))])
+    part.snapshot()
+    assert [line["offset"] for line in lines(file)] == [1]
+    assert [told(one)["offset"] for one in stored(brokers, topic, 1)] == [b"2"]
+
+
 def test_a_file_for_what_the_topic_refuses_is_checked_at_the_start_and_not_made(
     brokers: str, tmp_path: Path
 ) -> None:
