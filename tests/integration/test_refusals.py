@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import (
+from confluent_kafka.admin._acl import (
     AclBinding,
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
-    ResourcePatternType,
-    ResourceType,
 )
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from operators import Cluster, DeadLetterFile, DeadLetterTopic, Failure, KafkaSink, Outgoing
 from operators.kafka import sink

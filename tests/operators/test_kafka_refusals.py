@@ -54,11 +54,12 @@ class Producing:
     def poll(self, _: float) -> int:
         return 0
 
-    def flush(self, _: float) -> int:
+    def flush(self, timeout: float) -> int:
+        assert timeout > 0
         waiting, self._waiting = self._waiting, []
         batches = [[one] for one in waiting] if self._alone else [waiting]
         for batch in filter(None, batches):
-            values = [value for value, _heard in batch]
+            values = [value for value, _ in batch]
             self._broker.batches.append(values)
             code = self._broker.answer(values)
             if code is None:
