@@ -48,7 +48,7 @@ class Place:
         """
         try:
             found = path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls(path=path, mode=None, stream=None)
         return cls(path=path, mode=found.st_mode, stream=_own_output(found))
 
