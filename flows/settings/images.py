@@ -14,7 +14,7 @@ from typing_extensions import Self, override
 from flows.settings.engine import Engine, Numbers
 from flows.settings.incoming import Incoming
 from flows.settings.models import NONE, OptionalName
-from flows.settings.process import PREFIX, Names, listed
+from flows.settings.process import PREFIX, Names, OptionalNames, listed
 from flows.settings.store import DeadLetters, Store
 from operators import (
     FetchImages,
@@ -45,7 +45,7 @@ class Pictures(Incoming):
     key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
     image_field: str = Field("image", description="JSON field of the image")
     image_as: Literal["base64", "path", "url"] = Field("base64", description="what stands there")
-    payload_fields: Names | None = Field(
+    payload_fields: OptionalNames = Field(
         None, description="fields to store, none may miss; else the whole object"
     )
     max_image_bytes: int = Field(16 << 20, description="larger images become dead letters")

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 from typing_extensions import Self, override
 
-from flows.settings.process import PREFIX, Names, Process, listed
+from flows.settings.process import PREFIX, Names, OptionalNames, Process, listed
 from operators import (
     Cluster,
     JsonLinesSource,
@@ -71,7 +71,11 @@ class Incoming(Process):
     @classmethod
     def _parse(cls, value: object) -> object:
         # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
-        return json.loads(value) if isinstance(value, str) else value
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except RecursionError as error:
+            msg = "it nests too deep; expected one JSON object of texts"
+            raise ValueError(msg) from error
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -144,7 +148,7 @@ class Documents(Process):
     format: Literal["json", "text"] = Field("json", description="JSON objects, or plain text")
     key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
     text_field: str = Field("text", description="JSON field of the text; dots go deeper")
-    payload_fields: Names | None = Field(
+    payload_fields: OptionalNames = Field(
         None, description="fields to store, none may miss; else the whole object"
     )
     max_text_bytes: int = Field(1 << 20, description="longer texts become dead letters")

@@ -119,12 +119,24 @@ class DeadLetters(Incoming):
 
     dead_letter_topic: str | None = Field(None, description="Kafka topic for records that fail")
     dead_letter_file: Path = Field(
-        Path("dead_letters.jsonl"), description="file for them where there is no topic"
+        Path("dead_letters.jsonl"),
+        description="file for them where there is no topic, and for what the topic refuses",
+    )
+    dead_letter_bytes: int = Field(
+        900_000,
+        description="most bytes of one on the topic; value, headers, key of a larger one stay out",
+        ge=1,
     )
 
     @property
     def dead_letters(self) -> DeadLetterTopic | DeadLetterFile:
         """Where failures go."""
-        if self.dead_letter_topic is not None:
-            return DeadLetterTopic(self.cluster, self.dead_letter_topic)
-        return DeadLetterFile(self.dead_letter_file)
+        file = DeadLetterFile(self.dead_letter_file)
+        if self.dead_letter_topic is None:
+            return file
+        return DeadLetterTopic(
+            self.cluster,
+            self.dead_letter_topic,
+            max_value_bytes=self.dead_letter_bytes,
+            otherwise=file,
+        )

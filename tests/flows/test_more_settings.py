@@ -24,6 +24,8 @@ LATE = f"{DENSE}-tokens"
 # Every setting by another value than its default: as the environment has it, and as it is read.
 PROCESS: Examples = {
     "metrics_port": ("9100", 9100),
+    "metrics_host": ("::1", "::1"),
+    "max_failure_share": ("0.5", 0.5),
     "drain_s": ("3", 3.0),
     "log_level": ("DEBUG", "DEBUG"),
 }
@@ -53,6 +55,7 @@ INCOMING: Examples = {
     "input_file": ("/in.jsonl", Path("/in.jsonl")),
     "dead_letter_topic": ("dead", "dead"),
     "dead_letter_file": ("/dead.jsonl", Path("/dead.jsonl")),
+    "dead_letter_bytes": ("14", 14),
 }
 QDRANT: Examples = {
     "qdrant_url": ("http://q:6333", "http://q:6333"),

@@ -77,7 +77,10 @@ ALL: dict[str, tuple[str, object]] = {
     "requests_in_flight": ("1", 1),
     "dead_letter_topic": ("dead", "dead"),
     "dead_letter_file": ("/dead.jsonl", Path("/dead.jsonl")),
+    "dead_letter_bytes": ("14", 14),
     "metrics_port": ("9100", 9100),
+    "metrics_host": ("::1", "::1"),
+    "max_failure_share": ("0.5", 0.5),
     "drain_s": ("3", 3.0),
     "log_level": ("DEBUG", "DEBUG"),
 }
@@ -208,6 +211,10 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("drain_s", "nan"),
         ("window_age_s", "inf"),
         ("batch_timeout_s", "0"),
+        ("dead_letter_bytes", "0"),
+        ("max_failure_share", "0"),
+        ("max_failure_share", "50"),
+        ("max_failure_share", "nan"),
     ],
 )
 def test_a_number_that_nothing_can_be_made_of_is_refused(
@@ -259,7 +266,10 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.server == Server(
         url="http://q:6333", api_key="secret", grpc=True, grpc_port=1234, timeout_s=2.5
     )
-    assert isinstance(settings.dead_letters, DeadLetterTopic)
+    letters = settings.dead_letters
+    assert isinstance(letters, DeadLetterTopic)
+    assert letters._max_value_bytes == 14
+    assert letters._otherwise._path == Path("/dead.jsonl")
 
 
 def test_the_stage_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
