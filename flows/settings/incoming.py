@@ -47,6 +47,15 @@ class Incoming(Process):
     kafka_on_gap: Literal["fail", "continue"] = Field(
         "fail", description="when the log no longer has the offset to resume from"
     )
+    kafka_isolation: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed", description="uncommitted takes messages of aborted transactions too"
+    )
+    kafka_refresh_s: float = Field(
+        15.0,
+        description="seconds between two looks for partitions added and topics made again",
+        gt=0,
+        allow_inf_nan=False,
+    )
     max_epoch_records: int = Field(20_000, description="messages of a partition in one epoch")
     max_epoch_bytes: int = Field(64 << 20, description="bytes of a partition in one epoch")
     window_records: int = Field(256, description="records of one window")
@@ -108,6 +117,8 @@ class Incoming(Process):
             group=self.kafka_group,
             start=self.kafka_start,
             on_gap=self.kafka_on_gap,
+            isolation=self.kafka_isolation,
+            refresh_s=self.kafka_refresh_s,
             max_epoch_records=self.max_epoch_records,
             max_epoch_bytes=self.max_epoch_bytes,
             max_batch=self.window_records,

@@ -9,12 +9,20 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, Uuid
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, TopicDescription
 
 from fastembed_stream.errors import SettingError
 from operators.outages import waited_out
 
-__all__ = ["CALL_TIMEOUT_S", "TRANSIENT", "Cluster", "is_transient", "log_of", "partitions"]
+__all__ = [
+    "CALL_TIMEOUT_S",
+    "TRANSIENT",
+    "Cluster",
+    "id_of",
+    "is_transient",
+    "log_of",
+    "partitions",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -140,14 +148,19 @@ def log_of(cluster: Cluster, asking: Consumer, topic: str) -> str:
         if known.controller_id not in known.brokers:
             return ""
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_TIMEOUT_S)
-        found = described[topic].result().topic_id
-        return str(found) if found is not None and str(found) != _NO_ID else ""
+        return id_of(described[topic].result())
 
     try:
         return waited_out(f"the id of Kafka topic {topic}", ask, is_transient)
     except KafkaException as error:
         _LOG.debug("%s: no topic id: %s", topic, error)
         return ""
+
+
+def id_of(topic: TopicDescription) -> str:
+    """Name the log of a topic; '' where the brokers have no ids."""
+    found = topic.topic_id
+    return str(found) if found is not None and str(found) != _NO_ID else ""
 
 
 def is_transient(error: BaseException) -> bool:
