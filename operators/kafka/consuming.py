@@ -225,7 +225,8 @@ class SharedConsumer:
     def _handle(self, message: KafkaMessage, error: KafkaError) -> None:
         topic, partition = str(message.topic()), int(message.partition() or 0)
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            self._ended.add((topic, partition))
+            if not self._reading.tail:
+                self._ended.add((topic, partition))
             self._no_more_before[topic, partition] = int(message.offset() or 0)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             self._jump_gap(topic, partition, int(message.offset() or 0))
