@@ -53,6 +53,7 @@ class TopicWatch:
     def add(self, topic: str, log: str, n_partitions: int | None) -> None:
         """Take on a topic, as it is now."""
         self._known[topic] = _Known(log, n_partitions)
+        UNREAD_PARTITIONS.labels(topic).set(0)
 
     def look(self) -> bool:
         """
