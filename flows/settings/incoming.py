@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 from typing_extensions import Self, override
 
+from flows.recovery import recovery_folder
 from flows.settings.process import PREFIX, Names, Process, listed
 from operators import (
     Cluster,
@@ -45,10 +46,12 @@ class Incoming(Process):
         "earliest", description="where to begin without a recovery store; latest is for trials"
     )
     kafka_on_gap: Literal["fail", "continue"] = Field(
-        "fail", description="when the log no longer has the offset to resume from"
+        "fail",
+        description="when the log no longer has the offset to resume from, or is another one",
     )
     kafka_isolation: Literal["read_committed", "read_uncommitted"] = Field(
-        "read_committed", description="uncommitted takes messages of aborted transactions too"
+        "read_committed",
+        description="uncommitted takes messages of open and aborted transactions too",
     )
     kafka_refresh_s: float = Field(
         15.0,
@@ -123,7 +126,7 @@ class Incoming(Process):
             max_epoch_bytes=self.max_epoch_bytes,
             max_batch=self.window_records,
         )
-        return KafkaSource(self.cluster, self.kafka_topics, reading)
+        return KafkaSource(self.cluster, self.kafka_topics, reading, store=recovery_folder())
 
     @property
     def pages(self) -> Pages:

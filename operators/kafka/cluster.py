@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, Uuid
-from confluent_kafka.admin import AdminClient, TopicDescription
+from confluent_kafka.admin import AdminClient
 
 from fastembed_stream.errors import SettingError
 from operators.outages import waited_out
@@ -18,6 +18,7 @@ __all__ = [
     "CALL_TIMEOUT_S",
     "TRANSIENT",
     "Cluster",
+    "Described",
     "id_of",
     "is_transient",
     "log_of",
@@ -157,7 +158,14 @@ def log_of(cluster: Cluster, asking: Consumer, topic: str) -> str:
         return ""
 
 
-def id_of(topic: TopicDescription) -> str:
+class Described(Protocol):
+    """What brokers tell of a topic, as far as it is used."""
+
+    topic_id: Uuid | None
+    partitions: Sequence[object]
+
+
+def id_of(topic: Described) -> str:
     """Name the log of a topic; '' where the brokers have no ids."""
     found = topic.topic_id
     return str(found) if found is not None and str(found) != _NO_ID else ""

@@ -14,7 +14,7 @@ from confluent_kafka import Message as KafkaMessage
 from fastembed_stream.errors import SettingError
 from operators.kafka.cluster import CALL_TIMEOUT_S, TRANSIENT, Cluster, is_transient, log_of
 from operators.kafka.gaps import Gap, OnGap
-from operators.kafka.offsets import log_named
+from operators.kafka.offsets import Offset, log_named
 from operators.kafka.watching import TopicWatch, end_for_a_restart
 from operators.metrics import LAST_OFFSET
 from operators.outages import BrokenFlowError, waited_out
@@ -136,17 +136,33 @@ class SharedConsumer:
 
         n_partitions  how many the topic has had when they were listed
         """
-        if topic not in self._logs:
-            # Where the brokers cannot say it now, it is the log of the last time until they can.
-            log = log_of(self._cluster, self._consumer, topic) or log_named(resume)
-            self._logs[topic] = log
-            if self._reading.tail:
-                self._watch.add(topic, log, n_partitions)
+        self._learn(topic, resume, n_partitions)
         offset = self._first_offset(topic, partition, resume)
         self._queues[topic, partition] = deque()
         self._next[topic, partition] = offset
         self._starts.append(TopicPartition(topic, partition, offset))
         self._open += 1
+
+    def add_absent(
+        self, topic: str, partition: int, resume: int | None, n_partitions: int
+    ) -> Offset:
+        """Take on a partition that the topic does not have; give the place to keep for it."""
+        log = self._learn(topic, resume, n_partitions)
+        self._open += 1
+        if not resume:
+            return Offset(0, log)
+        if log and log_named(resume) == log:
+            return Offset(resume, log)  # a broker that lags behind: the watch sees when it is there
+        gap = Gap(
+            topic=topic,
+            partition=partition,
+            wanted=resume,
+            low=0,
+            high=0,
+            was=log_named(resume),
+            now=log,
+        )
+        return Offset(gap.jumped(self._reading.on_gap), log)
 
     @property
     def fair_share(self) -> int:
@@ -211,6 +227,16 @@ class SharedConsumer:
         if self._open == 0:
             self._consumer.close()
 
+    def _learn(self, topic: str, resume: int | None, n_partitions: int | None) -> str:
+        """Name the log that a topic has now, and have an eye on it from now on."""
+        if topic not in self._logs:
+            # Where the brokers cannot say it now, it is the log of the last time until they can.
+            log = log_of(self._cluster, self._consumer, topic) or log_named(resume)
+            self._logs[topic] = log
+            if self._reading.tail:
+                self._watch.add(topic, log, n_partitions)
+        return self._logs[topic]
+
     def _fetch(self) -> None:
         if not self.started:
             self._consumer.assign(self._starts)
@@ -242,8 +268,9 @@ class SharedConsumer:
         """Look whether a log ends before the place to read at, which not all brokers say."""
         marks = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
         wanted = self.position(topic, partition)
-        # Asked anew, since a leader that is new may first know less.
-        if marks and 0 <= marks[1] < wanted and self._watermarks(topic, partition)[1] < wanted:
+        if marks is None or not 0 <= marks[1] < wanted:
+            return
+        if self._watermarks(topic, partition)[1] < wanted:  # a new leader may first know less
             self._jump_gap(topic, partition, wanted)
 
     def _jump_gap(self, topic: str, partition: int, offset: int) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import TypeVar
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -22,6 +23,7 @@ from fastembed_stream.errors import SettingError
 from operators.kafka.cluster import Cluster, partitions
 from operators.kafka.consuming import Reading, SharedConsumer
 from operators.kafka.offsets import Offset
+from operators.kafka.remembered import remembered_parts
 from operators.metrics import LAST_COMMIT
 from operators.pressure import reset, saturated
 from operators.records import DamagedMessage, Headers, Message
@@ -49,7 +51,8 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
     Partitions are listed at the start. Some that are added later, or a topic that is made again
     while it is read, end the flow for a restart (`Reading.refresh_s`): a process of `flows` with
     its state saved and an exit code of its own, any other with a BrokenFlowError. A topic that was
-    part of a recovery store must stay in the list.
+    part of a recovery store must stay in the list. One that was made again with fewer partitions
+    needs `store`, the folder of the recovery store: Bytewax wants all listed that are in there.
 
     A message that the client cannot read whole comes as a `DamagedMessage`.
     """
@@ -59,10 +62,13 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
         cluster: Cluster,
         topics: Iterable[str],
         reading: Reading = Reading(),  # noqa: B008  frozen
+        *,
+        store: Path | None = None,
     ) -> None:
         self._cluster = cluster
         self._topics = tuple(topics)
         self._reading = reading
+        self._store = store
         self._consumers: dict[tuple[int, str], SharedConsumer] = {}
         self._n_partitions: Counter[str] = Counter()
         if not self._topics or not all(self._topics):
@@ -78,7 +84,8 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
         finally:
             consumer.close()
         self._n_partitions = Counter(part.rpartition("/")[0] for part in parts)
-        return parts
+        remembered = remembered_parts(self._store, self._topics) if self._store else set()
+        return parts + sorted(remembered.difference(parts))
 
     @override
     def build_part(
@@ -88,9 +95,13 @@ class KafkaSource(FixedPartitionedSource[Message, int]):
         if whose not in self._consumers or self._consumers[whose].started:
             self._consumers[whose] = SharedConsumer(self._cluster, self._reading)
         topic, _, number = for_part.rpartition("/")
-        shared = self._consumers[whose]
-        shared.add(topic, int(number), resume_state, self._n_partitions[topic] or None)
-        return _Partition(shared, topic, int(number), self._reading)
+        shared, partition = self._consumers[whose], int(number)
+        n_partitions = self._n_partitions[topic] or None
+        if n_partitions is not None and partition >= n_partitions:
+            place = shared.add_absent(topic, partition, resume_state, n_partitions)
+            return _Absent(shared, place, self._reading)
+        shared.add(topic, partition, resume_state, n_partitions)
+        return _Partition(shared, topic, partition, self._reading)
 
 
 class _Partition(StatefulSourcePartition[Message, int]):
@@ -154,6 +165,34 @@ class _Partition(StatefulSourcePartition[Message, int]):
             self._shared.commit(self._topic, self._partition, self._finished)
             self._committed = self._finished
         self._finished = None
+
+
+class _Absent(StatefulSourcePartition[Message, int]):
+    """A partition of the recovery store that the topic does not have: it keeps its place."""
+
+    def __init__(self, shared: SharedConsumer, place: int, reading: Reading) -> None:
+        self._shared = shared
+        self._place = place
+        self._reading = reading
+
+    @override
+    def next_batch(self) -> list[Message]:
+        self._shared.watch()
+        if STOP.requested or not self._reading.tail:
+            raise StopIteration
+        return []
+
+    @override
+    def next_awake(self) -> datetime | None:
+        return datetime.now(timezone.utc) + _IDLE
+
+    @override
+    def snapshot(self) -> int:
+        return self._place
+
+    @override
+    def close(self) -> None:
+        self._shared.release()
 
 
 def _message(message: KafkaMessage, log: str = "") -> Message:

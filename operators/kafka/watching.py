@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from confluent_kafka import TopicCollection
-from confluent_kafka.admin import AdminClient, TopicDescription
+from confluent_kafka.admin import AdminClient
 
-from operators.kafka.cluster import CALL_TIMEOUT_S, Cluster, id_of
+from operators.kafka.cluster import CALL_TIMEOUT_S, Cluster, Described, id_of
 from operators.metrics import UNREAD_PARTITIONS
 from operators.outages import BrokenFlowError
 from operators.shutdown import STOP
@@ -47,7 +47,7 @@ class TopicWatch:
         self._now = now
         self._next = now() + refresh_s
         self._known: dict[str, _Known] = {}
-        self._asked: Mapping[str, Future[TopicDescription]] = {}
+        self._asked: Mapping[str, Future[Described]] = {}
         self._admin: AdminClient | None = None  # one for all questions, since it outlives answers
 
     def add(self, topic: str, log: str, n_partitions: int | None) -> None:
@@ -80,7 +80,7 @@ class TopicWatch:
             TopicCollection(list(self._known)), request_timeout=CALL_TIMEOUT_S
         )
 
-    def _compare(self, topic: str, answer: Future[TopicDescription]) -> None:
+    def _compare(self, topic: str, answer: Future[Described]) -> None:
         error = answer.exception()
         if error is not None:  # away, forbidden, or deleted: the consumer tells what matters of it
             _LOG.debug("%s: not described: %s", topic, error)

@@ -95,30 +95,30 @@ def test_nothing_lags_at_the_end_of_a_log_of_transactions(
     asker.close()
 
 
-def make_again(brokers: str) -> None:
+def make_again(brokers: str, n_partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": brokers})
     admin.delete_topics([TOPIC])[TOPIC].result(timeout=10)
     wait_until(lambda: TOPIC not in admin.list_topics(timeout=10).topics)
-    create_topic(brokers, TOPIC, N_PARTITIONS)
+    create_topic(brokers, TOPIC, n_partitions)
 
 
 def test_a_topic_made_again_between_two_runs_is_told_and_read_from_its_start_where_asked(
     flow: Deployment, server: RunningQdrant, brokers: str
 ) -> None:
-    old = documents(*(f"old {number}" for number in range(5)))
-    new = documents(*(f"new {number}" for number in range(24)))
+    old = documents(*(f"old {number}" for number in range(15)))
+    new = documents(*(f"new {number}" for number in range(40)))
     produce(brokers, TOPIC, old)
     flow.start()
     flow.wait_for(lambda: committed(brokers) == len(old))
     assert flow.stop() == [0]
 
-    make_again(brokers)
+    make_again(brokers, N_PARTITIONS - 1)  # Bytewax would not resume without the last of them
     produce(brokers, TOPIC, new)  # all partitions outgrow the old offsets
     for _ in range(2):
         flow.start()
         assert flow.ended() == [1]
     assert "cannot resume at offset" in flow.log()
-    assert "the topic was made again: its id was" in flow.log()
+    assert "the topic was made again" in flow.log()
     assert "set on_gap='continue'" in flow.log()
 
     flow.environment["STREAM_KAFKA_ON_GAP"] = "continue"
