@@ -266,8 +266,11 @@ class SharedConsumer:
 
     def _check_place(self, topic: str, partition: int) -> None:
         """Look whether a log ends before the place to read at, which not all brokers say."""
-        marks = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-        wanted = self.position(topic, partition)
+        where, wanted = TopicPartition(topic, partition), self.position(topic, partition)
+        try:
+            marks = self._consumer.get_watermark_offsets(where, cached=True)
+        except KafkaException:  # nothing is known of it now
+            return
         if marks is None or not 0 <= marks[1] < wanted:
             return
         if self._watermarks(topic, partition)[1] < wanted:  # a new leader may first know less
@@ -294,9 +297,8 @@ class SharedConsumer:
             return low if self._reading.start == "earliest" else high
         same_log = log_named(resume) in {"", self._logs[topic]} or not self._logs[topic]
         if same_log and low <= resume:
-            return int(
-                resume
-            )  # beyond the end is for the broker to say, when it is asked to read there
+            # Beyond the end is for the broker to say, when it is asked to read there.
+            return int(resume)
         return self._jumped(topic, partition, resume)
 
     def _jumped(self, topic: str, partition: int, wanted: int) -> int:

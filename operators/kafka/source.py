@@ -197,25 +197,21 @@ class _Absent(StatefulSourcePartition[Message, int]):
 
 def _message(message: KafkaMessage, log: str = "") -> Message:
     try:
-        return _whole(message, log)
+        kind, stamp = message.timestamp()
+        return Message(
+            topic=str(message.topic()),
+            partition=int(message.partition() or 0),
+            offset=int(message.offset() or 0),
+            key=message.key(),
+            value=message.value(),
+            timestamp_ms=None if kind == TIMESTAMP_NOT_AVAILABLE else stamp,
+            headers=_headers(message),
+            log=log,
+        )
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  whatever it is, the neighbours are read
         return _salvaged(message, log, error)
-
-
-def _whole(message: KafkaMessage, log: str) -> Message:
-    kind, stamp = message.timestamp()
-    return Message(
-        topic=str(message.topic()),
-        partition=int(message.partition() or 0),
-        offset=int(message.offset() or 0),
-        key=message.key(),
-        value=message.value(),
-        timestamp_ms=None if kind == TIMESTAMP_NOT_AVAILABLE else stamp,
-        headers=_headers(message),
-        log=log,
-    )
 
 
 def _salvaged(message: KafkaMessage, log: str, error: Exception) -> DamagedMessage:

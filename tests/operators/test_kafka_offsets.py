@@ -259,6 +259,28 @@ def test_the_level_of_reading_is_a_setting(brokers: str, isolation: Any) -> None
     producer.abort_transaction(10)
 
 
+GONE = [
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError.INCONSISTENT_TOPIC_ID,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+]
+
+
+@pytest.mark.parametrize("code", GONE)
+def test_a_topic_that_is_deleted_while_it_is_read_ends_the_flow_for_a_restart(
+    brokers: str, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    shared = SharedConsumer(Cluster(brokers=brokers), Reading())
+    error, gone = KafkaError(code), SimpleNamespace(topic=lambda: "docs", partition=lambda: 0)
+    with pytest.raises(BrokenFlowError, match="docs was deleted while it was read"):
+        shared._handle(gone, error)  # type: ignore[arg-type]  # as much of a message as is asked
+    monkeypatch.setattr(STOP, "ends_process", True)
+    shared._handle(gone, error)  # type: ignore[arg-type]  # as above
+    assert STOP.wants_restart
+
+
 class Described:
     """An admin client whose answers are told one by one."""
 
@@ -290,6 +312,25 @@ class Watched:
     def look_at(self, now: float) -> bool:
         self.now = now
         return self.watch.look()
+
+
+def test_a_log_that_seems_to_end_before_the_place_only_to_a_new_leader_is_no_gap(
+    brokers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = new_topic(brokers)
+    fill(brokers, topic, range(3))
+    reader = source.KafkaSource(Cluster(brokers=brokers), [topic], Reading(refresh_s=0.01))
+    part = reader.build_part("in", f"{topic}/0", 5)
+    asked: list[object] = []
+
+    def later(*_: object) -> tuple[int, int]:
+        asked.append(part.next_batch)
+        return 0, 5
+
+    monkeypatch.setattr(SharedConsumer, "_watermarks", later)
+    wait_until(lambda: part.next_batch() == [] and len(asked) >= 3)
+    assert part.snapshot() == 5
+    part.close()
 
 
 @pytest.fixture
