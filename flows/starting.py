@@ -17,7 +17,7 @@ from fastembed_stream.errors import FastembedStreamError
 from flows.settings import PREFIX, Process
 from operators import drain_on_signals, metrics
 from operators.progress import PROGRESS, FailureLimit
-from operators.shutdown import STOP
+from operators.shutdown import RESTART_CODE, STOP
 
 __all__ = ["leave_cores_to_the_lanes", "started"]
 
@@ -35,6 +35,7 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
     """
     drain_on_signals()
     STOP.ends_process = True
+    atexit.register(_ask_for_a_restart)
     try:
         told = settings.from_environment()
         _set_up(told)
@@ -55,6 +56,16 @@ def leave_cores_to_the_lanes() -> None:
     another beside them: MUVERA then takes twice the work, and no less time.
     """
     threadpool_limits(limits=1, user_api="blas")
+
+
+def _ask_for_a_restart() -> None:
+    """Say by the exit code that the flow wants to be started again: Bytewax would end with 0."""
+    if not STOP.wants_restart or hasattr(sys, "last_type"):  # an error has its own exit code
+        return
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(RESTART_CODE)
 
 
 def _set_up(settings: Process) -> None:

@@ -31,6 +31,7 @@ from operators.qdrant import Collection, QdrantSink, Server, Writing
 from operators.records import (
     Batch,
     Batches,
+    DamagedMessage,
     Failure,
     Failures,
     Hit,
@@ -71,6 +72,7 @@ __all__ = [
     "ChunkStage",
     "Cluster",
     "Collection",
+    "DamagedMessage",
     "DeadLetterFile",
     "DeadLetterTopic",
     "DenseStage",

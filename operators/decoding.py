@@ -16,7 +16,16 @@ from bytewax.dataflow import Stream, operator
 from fastembed_stream.errors import SettingError
 from operators.metrics import FAILURES, RECORDS_READ
 from operators.numbers import check_numbers
-from operators.records import Batch, Batches, Failure, Failures, Message, Record, Split
+from operators.records import (
+    Batch,
+    Batches,
+    DamagedMessage,
+    Failure,
+    Failures,
+    Message,
+    Record,
+    Split,
+)
 from operators.shards import announce, local_shard
 
 __all__ = ["RESERVED", "BadRecordError", "Schema", "decode", "parse", "split"]
@@ -128,6 +137,9 @@ def parse(schema: Schema, message: Message) -> Record:
 
     raises  BadRecordError that says what, got, expected
     """
+    if isinstance(message, DamagedMessage):
+        msg = f"The message could not be read whole: {message.damage}."
+        raise BadRecordError(msg)
     if message.value is None:
         msg = "The value is null (a tombstone); this flow deletes nothing. Expected a document."
         raise BadRecordError(msg)

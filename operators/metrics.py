@@ -17,6 +17,7 @@ __all__ = [
     "BATCH_SECONDS",
     "DEAD_LETTERS",
     "FAILURES",
+    "GAPS",
     "IN_FLIGHT",
     "LAST_COMMIT",
     "LAST_OFFSET",
@@ -27,6 +28,7 @@ __all__ = [
     "TRUNCATED_TEXTS",
     "TRUNCATED_TOKENS",
     "UNRANKED_HITS",
+    "UNREAD_PARTITIONS",
     "WINDOW_RECORDS",
     "serve",
 ]
@@ -59,6 +61,12 @@ DEAD_LETTERS = Counter("stream_dead_letters_total", "Failures written to the dea
 RETRIES = Counter("stream_retries_total", "Calls repeated after an outage", ["target"])
 LAST_COMMIT = Gauge("stream_last_commit_unixtime", "When the last epoch was committed")
 LAST_OFFSET = Gauge("stream_committed_offset", "Next offset after a commit", ["topic", "partition"])
+GAPS = Counter(
+    "stream_gaps_total", "Offsets to resume from that the log does not have", ["topic", "partition"]
+)
+UNREAD_PARTITIONS = Gauge(
+    "stream_unread_partitions", "Partitions added since the start, for a restart to read", ["topic"]
+)
 
 
 def serve(port: int, address: str = "127.0.0.1") -> None:

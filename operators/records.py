@@ -21,6 +21,7 @@ from fastembed_stream.values import SparseEmbedding
 __all__ = [
     "Batch",
     "Batches",
+    "DamagedMessage",
     "Failure",
     "Failures",
     "Headers",
@@ -68,6 +69,19 @@ class Message:
         """Name the log of the partition; offsets can be compared only within one."""
         where = f"{self.topic}/{self.partition}"
         return f"{where}@{self.log}" if self.log else where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedMessage(Message):
+    """
+    A message of which not all could be read: what could not is empty, and `decode` refuses it.
+
+    A class of its own, since recovery stores have messages that know no such field.
+
+    damage  what could not be read, and why
+    """
+
+    damage: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 from typing_extensions import Self, override
 
+from flows.recovery import recovery_folder
 from flows.settings.process import PREFIX, Names, OptionalNames, Process, listed
 from operators import (
     Cluster,
@@ -45,7 +46,18 @@ class Incoming(Process):
         "earliest", description="where to begin without a recovery store; latest is for trials"
     )
     kafka_on_gap: Literal["fail", "continue"] = Field(
-        "fail", description="when the log no longer has the offset to resume from"
+        "fail",
+        description="when the log no longer has the offset to resume from, or is another one",
+    )
+    kafka_isolation: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed",
+        description="uncommitted takes messages of open and aborted transactions too",
+    )
+    kafka_refresh_s: float = Field(
+        15.0,
+        description="seconds between two looks for partitions added and topics made again",
+        gt=0,
+        allow_inf_nan=False,
     )
     max_epoch_records: int = Field(20_000, description="messages of a partition in one epoch")
     max_epoch_bytes: int = Field(64 << 20, description="bytes of a partition in one epoch")
@@ -112,11 +124,13 @@ class Incoming(Process):
             group=self.kafka_group,
             start=self.kafka_start,
             on_gap=self.kafka_on_gap,
+            isolation=self.kafka_isolation,
+            refresh_s=self.kafka_refresh_s,
             max_epoch_records=self.max_epoch_records,
             max_epoch_bytes=self.max_epoch_bytes,
             max_batch=self.window_records,
         )
-        return KafkaSource(self.cluster, self.kafka_topics, reading)
+        return KafkaSource(self.cluster, self.kafka_topics, reading, store=recovery_folder())
 
     @property
     def pages(self) -> Pages:

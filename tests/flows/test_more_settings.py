@@ -45,6 +45,8 @@ INCOMING: Examples = {
     "kafka_options": ('{"security.protocol": "SSL"}', {"security.protocol": "SSL"}),
     "kafka_start": ("latest", "latest"),
     "kafka_on_gap": ("continue", "continue"),
+    "kafka_isolation": ("read_uncommitted", "read_uncommitted"),
+    "kafka_refresh_s": ("2.5", 2.5),
     "max_epoch_records": ("7", 7),
     "max_epoch_bytes": ("8", 8),
     "window_records": ("10", 10),

@@ -35,6 +35,8 @@ ALL: dict[str, tuple[str, object]] = {
     "kafka_options": ('{"security.protocol": "SSL"}', {"security.protocol": "SSL"}),
     "kafka_start": ("latest", "latest"),
     "kafka_on_gap": ("continue", "continue"),
+    "kafka_isolation": ("read_uncommitted", "read_uncommitted"),
+    "kafka_refresh_s": ("2.5", 2.5),
     "max_epoch_records": ("7", 7),
     "max_epoch_bytes": ("8", 8),
     "format": ("text", "text"),
@@ -256,6 +258,7 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert source._topics == ("docs", "more")
     reading = source._reading
     assert (reading.group, reading.start, reading.on_gap) == ("mine", "latest", "continue")
+    assert (reading.isolation, reading.refresh_s) == ("read_uncommitted", 2.5)
     assert (reading.max_epoch_records, reading.max_epoch_bytes) == (7, 8)
     assert settings.schema_ == Schema(
         key="id", text="a.b", payload=("id", "meta.title"), max_text_bytes=9

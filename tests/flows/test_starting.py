@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -27,3 +31,39 @@ def test_numpy_takes_no_cores_from_the_lanes() -> None:
         threads = [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
     assert threads
     assert set(threads) == {1}
+
+
+_STARTED = """
+from bytewax.dataflow import Dataflow
+from flows.settings import Process
+from flows.starting import started
+from operators import STOP
+
+started(Process, lambda _: Dataflow("any"))
+print("written", end="")
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [
+        ("", 0),
+        ("STOP.request()", 0),
+        ("STOP.restart('why')", 75),
+        ("STOP.request(); STOP.restart('why')", 0),
+        ("STOP.restart('why'); raise RuntimeError", 1),
+    ],
+)
+def test_a_flow_that_wants_to_be_started_again_says_so_by_its_exit_code(
+    then: str, code: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _STARTED + then],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout == "written"
