@@ -22,10 +22,10 @@ from fastembed_stream.errors import SettingError
 from fastembed_stream.tokens import Tokens
 from operators.metrics import FAILURES
 from operators.records import Batch, Batches, Failure, Part, Record, Split
+from operators.splitting import BoundedSplitter
 from operators.stages import StageLimits, is_outage, run_stages
 
 if TYPE_CHECKING:
-    from semantic_text_splitter import TextSplitter
     from tokenizers import Tokenizer
 
 __all__ = ["ChunkStage", "chunk"]
@@ -37,6 +37,9 @@ Characters that are split at once, for each token of the limit.
 The splitter's time grows with the square of what it is given where there is no white space. So
 much holds four parts of English; less, and too many last parts are found twice.
 """
+
+_TIMES_READ = 3
+"""Times that a text may be split, since the last part of each window is found twice."""
 
 _LEAST_ROOM = 4
 """Tokens of a part besides the special ones: one character can be as many."""
@@ -51,7 +54,7 @@ class _Splitter:
     """
 
     tokenizer: Tokenizer
-    split: TextSplitter
+    split: BoundedSplitter
     limit: int
     prompt: str
 
@@ -80,15 +83,17 @@ class _Splitter:
         """
         Split window by window; the last part of each is found again as the first of the next.
 
-        So no part ends where a window happens to end, and time grows with the length alone.
+        So no part ends where a window happens to end, unless most of too many windows is in their
+        last parts. Time grows with the length alone.
         """
         n_window = _WINDOW_CHARS_PER_TOKEN * self.limit
-        at = 0
+        at, n_read = 0, 0
         while at < len(text):
             window = text[at : at + n_window]
             parts = self.split.chunk_indices(window)
+            n_read += len(window)
             after = at + len(window)
-            if after < len(text) and len(parts) > 1:
+            if after < len(text) and len(parts) > 1 and n_read <= _TIMES_READ * (at + n_window):
                 after = at + parts.pop()[0]
             yield from ((at + start, at + start + len(part)) for start, part in parts)
             at = after
@@ -136,7 +141,8 @@ class ChunkStage:
                 then has the part's text. None leaves payloads as they are
     max_tokens  most tokens of one part, special tokens included; None takes the model's limit. The
                 stage that embeds the parts needs the same limit or a higher one
-    overlap     most tokens that a part repeats of the one before
+    overlap     most tokens that a part repeats of the one before. A text whose own ends are too
+                much work to find is cut by tokens, and a part then repeats half of it at most
     prompted    whether the embedding stage puts the model's passage prompt before each part
     max_parts   a document of more parts is a failure: it is one batch for all that follows
     folder      take the model's files from here
@@ -146,8 +152,9 @@ class ChunkStage:
     stays one part, as it is; so does an empty one. A text of more than 16 characters for each
     token of the limit counts as longer than it, whatever its tokens are.
 
-    Time grows with the length of a text, up to `max_parts`: about 4 s for a megabyte of prose and
-    15 s for one without white space (Chinese, digits), on one core, off the worker's thread.
+    Time grows with the length of a text, whatever it is made of, up to `max_parts`: about 4 s for a
+    megabyte of prose and 15 s for one without white space (Chinese, digits), on one core, off the
+    worker's thread.
     """
 
     model: Model | str
@@ -250,8 +257,6 @@ def chunk(
 
 
 def _open(stage: ChunkStage) -> _Splitter:
-    from semantic_text_splitter import TextSplitter
-
     row = stage.row
     files = locate(row, folder=stage.folder, fetching=stage.fetching)
     tokens = Tokens.open(files, row, max_tokens=stage.max_tokens)
@@ -265,8 +270,7 @@ def _open(stage: ChunkStage) -> _Splitter:
             f"overlap={stage.overlap}."
         )
         raise SettingError(msg)
-    # The splitter counts without special tokens.
-    split = TextSplitter.from_huggingface_tokenizer(tokenizer, room, stage.overlap)
+    split = BoundedSplitter(tokenizer, room, stage.overlap)
     return _Splitter(tokenizer, split, tokens.limit, prompt)
 
 
