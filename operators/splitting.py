@@ -23,7 +23,7 @@ _MOST_WORK = 128
 Times that each character may be counted.
 
 Prose takes 5, a table of short lines whose parts repeat half of one another up to 100. Parts that
-repeat more than half may take a quarter of it: no text is cheap enough.
+repeat more than three quarters may take a quarter of it: no text is cheap enough.
 """
 
 _CALL_CHARS = 32
@@ -79,7 +79,7 @@ class BoundedSplitter:
         """Give offset and text of each part, without white space around it."""
         from semantic_text_splitter import TextSplitter
 
-        most = _MOST_WORK if self.overlap <= self.room // 2 else _MOST_WORK // 4
+        most = _MOST_WORK if 4 * self.overlap <= 3 * self.room else _MOST_WORK // 4
         meter = _Meter(self.tokenizer, left=most * (len(text) + _CALL_CHARS))
         try:
             splitter = TextSplitter.from_callback(meter.tokens, self.room, self.overlap)
