@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from bytewax.dataflow import Dataflow
@@ -13,6 +17,7 @@ from fastembed_stream.errors import FastembedStreamError
 from flows.settings import Process
 from operators import drain_on_signals, metrics
 from operators.shutdown import STOP
+from operators.under_way import UNDER_WAY
 
 __all__ = ["leave_cores_to_the_lanes", "started"]
 
@@ -27,6 +32,8 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
     """
     drain_on_signals()
     STOP.ends_process = True
+    if (recovery := recovery_folder()) is not None:
+        UNDER_WAY.open(recovery)
     try:
         told = settings.from_environment()
         _set_up(told)
@@ -35,6 +42,18 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
         # Whoever reads the log at night needs the sentence, not our stack.
         msg = f"error: {error}"
         raise SystemExit(msg) from error
+
+
+def recovery_folder() -> Path | None:
+    """Tell where the recovery store is, as Bytewax' own command line was told."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=True, exit_on_error=False)
+    parser.add_argument("-r", "--recovery-directory", type=Path)
+    try:
+        told: Path | None = parser.parse_known_args(sys.argv[1:])[0].recovery_directory
+    except argparse.ArgumentError:
+        return None
+    told = told or Path(os.environ.get("BYTEWAX_RECOVERY_DIRECTORY", ""))
+    return told if told != Path() and told.is_dir() else None
 
 
 def leave_cores_to_the_lanes() -> None:

@@ -9,7 +9,7 @@ a record of its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from fastembed_stream import Fetching, Model, catalog, locate
 from fastembed_stream.errors import SettingError
 from fastembed_stream.tokens import Tokens
 from operators.metrics import FAILURES
+from operators.omitting import payloads_of_parts
 from operators.records import Batch, Batches, Failure, Part, Record, Split
 from operators.splitting import BoundedSplitter
 from operators.stages import StageLimits, is_outage, run_stages
@@ -145,6 +146,9 @@ class ChunkStage:
                 much work to find is cut by tokens, and a part then repeats half of it at most
     prompted    whether the embedding stage puts the model's passage prompt before each part
     max_parts   a document of more parts is a failure: it is one batch for all that follows
+    max_bytes   most bytes that the payloads of a document's parts have together, as JSON. Where
+                they would have more, each part leaves out the largest fields, and says so under
+                `_stream.omitted`; its own text stays
     folder      take the model's files from here
 
     Parts keep their document's key and origin, stand together in one batch, in order, and say
@@ -164,6 +168,7 @@ class ChunkStage:
     overlap: int = 0
     prompted: bool = False
     max_parts: int = 10_000
+    max_bytes: int = 16 << 20
     folder: Path | None = None
     fetching: Fetching = Fetching()  # noqa: RUF009  frozen
     _opened: _Opened = field(default_factory=_Opened, init=False, repr=False)
@@ -176,9 +181,10 @@ class ChunkStage:
             most = "the limit" if self.max_tokens is None else f"max_tokens={self.max_tokens}"
             msg = f"ChunkStage(overlap={self.overlap}): expected 0 or more, and less than {most}."
             raise SettingError(msg)
-        if self.max_parts < 1:
-            msg = f"ChunkStage(max_parts={self.max_parts}): expected at least 1."
-            raise SettingError(msg)
+        for name in ("max_parts", "max_bytes"):
+            if getattr(self, name) < 1:
+                msg = f"ChunkStage({name}={getattr(self, name)}): expected at least 1."
+                raise SettingError(msg)
         _ = self.row  # an unknown name fails here, while the flow is built
 
     @property
@@ -223,18 +229,21 @@ class ChunkStage:
             msg = f"Field {self.reads!r} of record {record.key!r} is no text; it has {found}."
             raise TypeError(msg)
         spans = splitter.spans(text, self.max_parts)
+        owns = [text[start:end] for start, end in spans]
+        payloads = payloads_of_parts(
+            record.payload, text, owns, path=self.stored_as, most=self.max_bytes
+        )
         return [
-            self._part(record, text, Part(number=number, count=len(spans), start=start, end=end))
-            for number, (start, end) in enumerate(spans)
+            replace(
+                record,
+                fields={**record.fields, self.reads: own},
+                payload=payload,
+                part=Part(number=number, count=len(spans), start=start, end=end),
+            )
+            for number, ((start, end), own, payload) in enumerate(
+                zip(spans, owns, payloads, strict=True)
+            )
         ]
-
-    def _part(self, record: Record, text: str, part: Part) -> Record:
-        own = text[part.start : part.end]
-        payload = record.payload
-        if self.stored_as is not None and part.count > 1:
-            payload = _with(payload, self.stored_as, text, own)
-        fields = {**record.fields, self.reads: own}
-        return replace(record, fields=fields, payload=payload, part=part)
 
 
 @operator
@@ -272,14 +281,3 @@ def _open(stage: ChunkStage) -> _Splitter:
         raise SettingError(msg)
     split = BoundedSplitter(tokenizer, room, stage.overlap)
     return _Splitter(tokenizer, split, tokens.limit, prompt)
-
-
-def _with(payload: Mapping[str, object], path: str, text: str, part: str) -> Mapping[str, object]:
-    """Put a part where the payload holds that very text; elsewhere the payload stays."""
-    if payload.get(path) == text:
-        return {**payload, path: part}
-    outer, dot, inner = path.partition(".")
-    nested = payload.get(outer)
-    if not dot or not isinstance(nested, Mapping):
-        return payload
-    return {**payload, outer: _with(nested, inner, text, part)}
