@@ -14,6 +14,7 @@ from bytewax.dataflow import Dataflow
 from threadpoolctl import threadpool_limits
 
 from fastembed_stream.errors import FastembedStreamError
+from flows.clock import begin_anew_if_the_clock_is_set_back
 from flows.settings import Process
 from operators import drain_on_signals, metrics
 from operators.shutdown import STOP
@@ -32,6 +33,7 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
     """
     drain_on_signals()
     STOP.ends_process = True
+    begin_anew_if_the_clock_is_set_back()
     if (recovery := recovery_folder()) is not None:
         UNDER_WAY.open(recovery)
     try:

@@ -118,6 +118,8 @@ def _without(payload: Payload, gone: Collection[Way], outside: Way = ()) -> Payl
         way = (*outside, name)
         if way in gone:
             continue
-        is_on_the_way = name in nested and isinstance(value, Mapping)
-        kept[name] = _without(value, gone, way) if is_on_the_way else value
+        if name in nested and isinstance(value, Mapping):
+            kept[name] = _without(value, gone, way)
+        else:
+            kept[name] = value
     return kept

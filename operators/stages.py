@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -36,6 +36,7 @@ from typing_extensions import override
 
 from fastembed_stream.errors import DeviceError, FastembedStreamError, ImageError, SettingError
 from fastembed_stream.threads import Threads
+from operators.clocks import wall
 from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
 from operators.outages import BrokenFlowError
@@ -296,7 +297,7 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
 
     @override
     def notify_at(self) -> datetime | None:
-        return datetime.now(timezone.utc) + _POLL if self._flying else None
+        return wall() + _POLL if self._flying else None
 
     @override
     def snapshot(self) -> tuple[Batch, ...]:
