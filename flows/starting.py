@@ -14,10 +14,13 @@ from bytewax.dataflow import Dataflow
 from threadpoolctl import threadpool_limits
 
 from fastembed_stream.errors import FastembedStreamError
+from flows.clock import begin_anew_if_the_clock_is_set_back
+from flows.recovery import recovery_folder
 from flows.settings import PREFIX, Process
 from operators import drain_on_signals, metrics
 from operators.progress import PROGRESS, FailureLimit
 from operators.shutdown import RESTART_CODE, STOP
+from operators.under_way import UNDER_WAY
 
 __all__ = ["leave_cores_to_the_lanes", "started"]
 
@@ -35,7 +38,10 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
     """
     drain_on_signals()
     STOP.ends_process = True
+    begin_anew_if_the_clock_is_set_back()
     atexit.register(_ask_for_a_restart)
+    if (recovery := recovery_folder()) is not None and recovery.is_dir():
+        UNDER_WAY.open(recovery)
     try:
         told = settings.from_environment()
         _set_up(told)

@@ -16,7 +16,17 @@ from fastembed_stream.errors import SettingError
 from operators.decoding import RESERVED
 from operators.metrics import FAILURES
 from operators.numbers import check_numbers, check_vector
-from operators.records import Batch, Batches, Failure, Failures, Message, Part, Record, Vector
+from operators.records import (
+    Batch,
+    Batches,
+    Failure,
+    Failures,
+    Message,
+    Part,
+    Record,
+    Vector,
+    one_for_each_message,
+)
 
 __all__ = ["Identity", "Point", "PointSplit", "Points", "point_of", "to_points"]
 
@@ -122,6 +132,7 @@ def point_of(record: Record, identity: Identity, namespace: uuid.UUID) -> Point:
         "timestamp_ms": record.origin.timestamp_ms,
         "content": {name: _digest(value) for name, value in record.fields.items()},
         "model": dict(record.models),
+        **_omitted(record),
         **_place(document, record.part),
     }
     payload = {**record.payload, RESERVED: stamp}
@@ -156,7 +167,7 @@ def _made(
             except (TypeError, ValueError) as error:
                 failures.append(Failure.of(record.origin, "point", error))
                 FAILURES.labels("point").inc()
-        yield key, (tuple(points), tuple(failures))
+        yield key, (tuple(points), one_for_each_message(tuple(failures)))
 
 
 def _check(record: Record) -> None:
@@ -200,6 +211,13 @@ def _part_id(whole: str | int, part: Part | None, namespace: uuid.UUID) -> str |
         return whole
     # A name space for each document: no key, whatever it holds, gives the id of another's part.
     return str(uuid.uuid5(uuid.uuid5(namespace, str(whole)), str(part.number)))
+
+
+def _omitted(record: Record) -> dict[str, object]:
+    """Keep what a part says of fields that it left out."""
+    told = record.payload.get(RESERVED)
+    names = ("omitted", "omitted_more")
+    return {name: told[name] for name in names if name in told} if isinstance(told, dict) else {}
 
 
 def _place(document: str, part: Part | None) -> dict[str, object]:

@@ -32,6 +32,7 @@ __all__ = [
     "Split",
     "Vector",
     "as_text",
+    "one_for_each_message",
 ]
 
 Vector: TypeAlias = NDArray[np.float32] | SparseEmbedding
@@ -183,6 +184,22 @@ class Failure:
 
 
 Failures: TypeAlias = tuple[Failure, ...]
+
+
+def one_for_each_message(failures: Failures) -> Failures:
+    """
+    Keep one failure for each message and stage, the first, and count the others in its reason.
+
+    A document's parts are one message: each part's dead letter would have all of it again.
+    """
+    first: dict[tuple[str, int, str], list[Failure]] = {}
+    for failure in failures:
+        where = (failure.origin.source, failure.origin.offset, failure.stage)
+        first.setdefault(where, []).append(failure)
+    return tuple(
+        replace(one, reason=f"{one.reason} (and {len(more):,} more of its parts)") if more else one
+        for one, *more in first.values()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,12 @@ class Incoming(Process):
         gt=0,
         allow_inf_nan=False,
     )
+    record_attempts: int = Field(
+        3,
+        description="ends of the flow in a row with the same record in a stage, before the record "
+        "goes to the dead letters; needs a recovery store",
+        ge=1,
+    )
     input_file: Path | None = Field(None, description="read these lines (JSONL) instead of topics")
 
     _inputs: ClassVar[tuple[str, ...]] = ("kafka_topics", "input_file")
@@ -153,7 +159,11 @@ class Incoming(Process):
     @property
     def stage_limits(self) -> StageLimits:
         """How many windows are under way, and for how long."""
-        return StageLimits(in_flight=self.batches_in_flight, batch_timeout_s=self.batch_timeout_s)
+        return StageLimits(
+            in_flight=self.batches_in_flight,
+            batch_timeout_s=self.batch_timeout_s,
+            record_attempts=self.record_attempts,
+        )
 
 
 class Documents(Process):

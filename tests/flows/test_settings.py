@@ -49,9 +49,11 @@ ALL: dict[str, tuple[str, object]] = {
     "window_age_s": ("0.5", 0.5),
     "batches_in_flight": ("2", 2),
     "batch_timeout_s": ("50", 50.0),
+    "record_attempts": ("7", 7),
     "input_file": ("/in.jsonl", Path("/in.jsonl")),
     "chunk_tokens": ("100", 100),
     "chunk_overlap": ("13", 13),
+    "chunk_bytes": ("5000", 5000),
     "output_file": ("/out.jsonl", Path("/out.jsonl")),
     "model": (MODEL, MODEL),
     "model_folder": ("/models/a", Path("/models/a")),
@@ -264,7 +266,7 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
         key="id", text="a.b", payload=("id", "meta.title"), max_text_bytes=9
     )
     assert settings.window == WindowLimits(max_records=10, max_tokens=11, max_age_s=0.5)
-    assert settings.stage_limits == StageLimits(in_flight=2, batch_timeout_s=50)
+    assert settings.stage_limits == StageLimits(in_flight=2, batch_timeout_s=50, record_attempts=7)
     assert settings.identity == Identity(collection="c")
     assert settings.server == Server(
         url="http://q:6333", api_key="secret", grpc=True, grpc_port=1234, timeout_s=2.5
