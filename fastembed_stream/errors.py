@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from fastembed_stream.redaction import redacted
+
 __all__ = [
     "DeviceError",
     "FastembedStreamError",
@@ -21,7 +23,14 @@ __all__ = [
 
 
 class FastembedStreamError(Exception):
-    """The root of all errors that this project raises on purpose."""
+    """
+    The root of all errors that this project raises on purpose.
+
+    No secret stands in one: their texts are redacted when they are made.
+    """
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in told))
 
 
 class SettingError(FastembedStreamError, ValueError):
@@ -54,9 +63,9 @@ class ImageError(FastembedStreamError, ValueError):
 
     def __init__(self, reason: str, position: int | None = None, path: str | None = None) -> None:
         super().__init__(reason, position, path)
-        self.reason = reason
+        self.reason = redacted(reason)
         self.position = position
-        self.path = path
+        self.path = None if path is None else redacted(path)
 
     def at(self, position: int, path: str | None = None) -> ImageError:
         """Give the same error with its place, and with the same cause."""

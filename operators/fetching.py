@@ -23,6 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from fastembed_stream.redaction import redacted, shown_url
 from operators.addresses import refusal
 from operators.metrics import RETRIES
 from operators.stages import is_outage
@@ -122,7 +123,7 @@ async def _one(
         except Exception as error:  # whatever else a stranger's URL can bring about
             if is_outage(error):
                 raise
-            why = f"{type(error).__name__}: {error}"
+            why = redacted(f"{type(error).__name__}: {error}")
     return FetchError(f"{_told(url)}: {why}.")
 
 
@@ -158,7 +159,9 @@ def _url(text: str) -> httpx.URL:
     try:
         return httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        msg = f"{_told(text)}: not a URL: {error}."
+        # Of one with a password it may name a piece as the port.
+        why = "it has a user name or password" if "@" in text else str(error)
+        msg = f"{_told(text)}: not a URL: {why}."
         raise FetchError(msg) from error
 
 
@@ -305,8 +308,5 @@ def _raise_own_trouble(error: BaseException) -> None:
 
 def _told(url: str) -> str:
     """Shorten a URL for a message, without its query and user, which may hold secrets."""
-    bare = url.partition("?")[0].partition("#")[0]
-    scheme, separator, rest = bare.partition("://")
-    host, slash, path = rest.partition("/")
-    told = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+    told = shown_url(url)
     return repr(told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + "...")
