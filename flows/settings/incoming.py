@@ -71,7 +71,10 @@ class Incoming(Process):
     @classmethod
     def _parse(cls, value: object) -> object:
         # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
-        return json.loads(value) if isinstance(value, str) else value
+        options = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(options, dict):
+            return options
+        return {str(name): _option(str(name), one) for name, one in options.items()}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -161,6 +164,18 @@ class Documents(Process):
             payload=self.payload_fields,
             max_text_bytes=self.max_text_bytes,
         )
+
+
+def _option(name: str, value: object) -> object:
+    """Take numbers and booleans as librdkafka spells them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if not isinstance(value, str):
+        msg = f"{name!r} is {type(value).__name__}; expected a string, a number or a boolean"
+        raise ValueError(msg)  # noqa: TRY004  pydantic tells of this one
+    return value
 
 
 def _variables(names: Iterable[str]) -> list[str]:

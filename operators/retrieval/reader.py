@@ -18,9 +18,10 @@ from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
 from operators.decoding import RESERVED
 from operators.metrics import RETRIES
-from operators.outages import BrokenFlowError, waited_out
+from operators.outages import BrokenFlowError
 from operators.qdrant import Collection, Server
 from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
+from operators.qdrant.refusals import asked
 from operators.qdrant.server import ENGINE_LOCK
 from operators.retrieval.searches import Search
 from operators.shutdown import STOP
@@ -159,7 +160,7 @@ class Reader:
         return ENGINE_LOCK if self._server.local else nullcontext()
 
     def _waited(self, ask: Callable[[], T]) -> T:
-        return waited_out(f"Qdrant {self._server.url or ''}", ask, is_transient)
+        return asked(self._server, ask)
 
     def _check_version(self, search: Search) -> None:
         if self._server.local or search.oldest_server is None:
