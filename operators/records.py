@@ -30,6 +30,7 @@ __all__ = [
     "Part",
     "Record",
     "Split",
+    "UnreadMessage",
     "Vector",
     "as_text",
 ]
@@ -71,6 +72,17 @@ class Message:
         """Name the log of the partition; offsets can be compared only within one."""
         where = f"{self.topic}/{self.partition}"
         return f"{where}@{self.log}" if self.log else where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadMessage(Message):
+    """
+    A message of which not all could be read; the decoder refuses it.
+
+    fault  why, and what to do
+    """
+
+    fault: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,11 @@ from operators import (
     StageLimits,
     WindowLimits,
 )
+from operators.keys import KeyFormat
 
-__all__ = ["Documents", "Incoming"]
+__all__ = ["KEY_FORMAT", "Documents", "Incoming"]
+
+KEY_FORMAT = "how Kafka's key is read; none takes topic, partition and offset for it"
 
 Options = Annotated[dict[str, str], NoDecode]
 
@@ -62,6 +65,9 @@ class Incoming(Process):
         allow_inf_nan=False,
     )
     input_file: Path | None = Field(None, description="read these lines (JSONL) instead of topics")
+    max_line_bytes: int = Field(
+        64 << 20, description="longer lines of a file become dead letters", ge=1
+    )
 
     _inputs: ClassVar[tuple[str, ...]] = ("kafka_topics", "input_file")
 
@@ -106,7 +112,12 @@ class Incoming(Process):
     def source(self) -> Source[Message]:
         """Where messages come from."""
         if self.input_file is not None:
-            return JsonLinesSource(self.input_file, self.pages)
+            return JsonLinesSource(
+                self.input_file,
+                self.pages,
+                max_line_bytes=self.max_line_bytes,
+                objects=self.lines_are_objects,
+            )
         reading = Reading(
             group=self.kafka_group,
             start=self.kafka_start,
@@ -116,6 +127,11 @@ class Incoming(Process):
             max_batch=self.window_records,
         )
         return KafkaSource(self.cluster, self.kafka_topics, reading)
+
+    @property
+    def lines_are_objects(self) -> bool:
+        """Whether each line of a file has to be a JSON object."""
+        return True
 
     @property
     def pages(self) -> Pages:
@@ -146,6 +162,7 @@ class Documents(Process):
 
     format: Literal["json", "text"] = Field("json", description="JSON objects, or plain text")
     key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
+    key_format: KeyFormat = Field("text", description=KEY_FORMAT)
     text_field: str = Field("text", description="JSON field of the text; dots go deeper")
     payload_fields: Names | None = Field(
         None, description="fields to store, none may miss; else the whole object"
@@ -155,11 +172,17 @@ class Documents(Process):
     _split_fields = field_validator("payload_fields", mode="before")(listed)
 
     @property
+    def lines_are_objects(self) -> bool:
+        """Whether each line of a file has to be a JSON object."""
+        return self.format == "json"
+
+    @property
     def schema_(self) -> Schema:
         """How a message is read."""
         return Schema(
             format=self.format,
             key=self.key_field,
+            key_format=self.key_format,
             text=self.text_field,
             payload=self.payload_fields,
             max_text_bytes=self.max_text_bytes,

@@ -51,6 +51,7 @@ INCOMING: Examples = {
     "batches_in_flight": ("2", 2),
     "batch_timeout_s": ("50", 50.0),
     "input_file": ("/in.jsonl", Path("/in.jsonl")),
+    "max_line_bytes": ("14", 14),
     "dead_letter_topic": ("dead", "dead"),
     "dead_letter_file": ("/dead.jsonl", Path("/dead.jsonl")),
 }
@@ -67,11 +68,13 @@ STORE: Examples = {
     "request_points": ("5", 5),
     "request_bytes": ("6", 6),
     "requests_in_flight": ("1", 1),
+    "uuid_key_as_id": ("on", True),
     "output_file": ("/out.jsonl", Path("/out.jsonl")),
 }
 DOCUMENTS: Examples = {
     "format": ("text", "text"),
     "key_field": ("id", "id"),
+    "key_format": ("long", "long"),
     "text_field": ("a.b", "a.b"),
     "payload_fields": ("id,meta.title", ("id", "meta.title")),
     "max_text_bytes": ("9", 9),
@@ -105,6 +108,7 @@ ALL: Mapping[Settings, Examples] = {
         "input_folder": ("/images", Path("/images")),
         "format": ("json", "json"),
         "key_field": ("id", "id"),
+        "key_format": ("long", "long"),
         "image_field": ("a.b", "a.b"),
         "image_as": ("url", "url"),
         "payload_fields": ("id,meta.title", ("id", "meta.title")),
