@@ -27,10 +27,15 @@ from operators.files.sink import _line
 
 zstd = pytest.importorskip("backports.zstd", reason="the extra zstd is not installed")
 
+
+def _zstd(content: bytes) -> bytes:
+    return bytes(zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1}))
+
+
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "gzip": gzip.compress,
-    "zstd": lambda content: _zstd(content),
+    "zstd": _zstd,
     "gzip in members": lambda content: b"".join(map(gzip.compress, _pieces(content))),
     "zstd in frames": lambda content: (
         b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + b"".join(map(_zstd, _pieces(content)))
@@ -47,10 +52,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def _zstd(content: bytes) -> bytes:
-    return bytes(zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1}))
 
 
 def _pieces(content: bytes) -> list[bytes]:
