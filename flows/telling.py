@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -31,6 +34,8 @@ def log_to_stderr(level: int | str, template: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(RedactingFormatter(template))
     logging.basicConfig(level=level, handlers=[handler])
+    logging.captureWarnings(capture=True)
+    warnings.formatwarning = _in_one_line
 
 
 def tell_errors_in_a_sentence() -> None:
@@ -38,9 +43,23 @@ def tell_errors_in_a_sentence() -> None:
     End the process with a sentence where an error of this project ends it.
 
     Bytewax wraps an error in a traceback for each of its layers. Whoever reads the log at night
-    needs the sentence; the rest is there at the log level DEBUG.
+    needs the sentence; the rest is there at the log level DEBUG. The exit code is 1 even where
+    threads are still at work: their libraries would abort the process while it is taken down.
     """
-    sys.excepthook = _tell
+
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        _tell(kind, error, trace)
+        atexit._run_exitfuncs()  # noqa: SLF001  stores are closed
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+    sys.excepthook = end
+
+
+def _in_one_line(message: Warning | str, *_: object) -> str:
+    return str(message)
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -58,32 +58,29 @@ def tls(connection: socket.socket) -> None:
 
 def wrong_password(connection: socket.socket) -> None:
     """Speak as much of Kafka's protocol as a broker does before it refuses a login."""
-    for answer in (_versions, _handshake, _refusal):
+    while True:
         size, key, version, correlation = struct.unpack(">ihhi", _exactly(connection, 12))
         _exactly(connection, size - 8)
-        body = struct.pack(">i", correlation) + answer(key, version)
+        answer = {17: _handshake(), 18: _versions(version), 36: _refusal()}[key]
+        body = struct.pack(">i", correlation) + answer
         connection.sendall(struct.pack(">i", len(body)) + body)
 
 
-def _versions(key: int, version: int) -> bytes:
+def _versions(version: int) -> bytes:
+    if version > 2:  # too new: the client asks again, as it would an old broker
+        return struct.pack(">hihhh", 35, 1, 18, 0, 2)
     apis = [(17, 0, 1), (18, 0, 2), (36, 0, 1), (3, 0, 8), (0, 0, 7), (1, 0, 11)]
-    if version > 2:
-        return struct.pack(">h", 35) + struct.pack(">i", 1) + struct.pack(">hhh", 18, 0, 2)
     listed = b"".join(struct.pack(">hhh", *api) for api in apis)
-    return struct.pack(">hi", 0, len(apis)) + listed + struct.pack(">i", 0)
+    return struct.pack(">hi", 0, len(apis)) + listed + struct.pack(">i", 0) * (version > 0)
 
 
-def _handshake(key: int, version: int) -> bytes:
-    if key == 18:
-        return _versions(key, version)
+def _handshake() -> bytes:
     return struct.pack(">hih", 0, 1, 5) + b"PLAIN"
 
 
-def _refusal(key: int, version: int) -> bytes:
-    if key == 17:
-        return _handshake(key, version)
+def _refusal() -> bytes:
     text = b"Authentication failed for me:hunter2hunter2"
-    return struct.pack(">hh", 58, len(text)) + text + struct.pack(">i", 0) + b"\0" * 8
+    return struct.pack(">hh", 58, len(text)) + text + struct.pack(">iq", 0, 0)
 
 
 def _exactly(connection: socket.socket, n_bytes: int) -> bytes:
@@ -196,7 +193,7 @@ def test_a_wait_is_logged_once_and_then_each_minute(
     def sleep(seconds: float) -> None:
         now[0] += max(seconds, 0.01)
 
-    monkeypatch.setattr("operators.outages.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("operators.outages.SaidOnce", lambda: SaidOnce(clock=lambda: now[0]))
     monkeypatch.setattr(type(STOP), "wait", lambda _, seconds: sleep(seconds))
 
     def ask() -> None:
