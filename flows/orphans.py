@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -56,7 +56,7 @@ def running(command: Sequence[str], *, by_kernel: bool | None = None) -> Iterato
             yield
 
 
-def _tie(prctl: ctypes._CFuncPtr, parent: int) -> None:
+def _tie(prctl: Callable[[int, int], int], parent: int) -> None:
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended in between
         os._exit(1)

@@ -35,7 +35,7 @@ def log_to_stderr(level: int | str, template: str) -> None:
     handler.setFormatter(RedactingFormatter(template))
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(capture=True)
-    warnings.formatwarning = _in_one_line
+    warnings.formatwarning = _in_one_line  # type: ignore[assignment]  # it needs less
 
 
 def tell_errors_in_a_sentence() -> None:

@@ -50,6 +50,9 @@ _OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOME
 class FetchError(ValueError):
     """An image that is not fetched: refused, not there, or not to be had in the time given."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(redacted(reason))
+
 
 class _LaterError(Exception):
     """
@@ -123,7 +126,7 @@ async def _one(
         except Exception as error:  # whatever else a stranger's URL can bring about
             if is_outage(error):
                 raise
-            why = redacted(f"{type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
     return FetchError(f"{_told(url)}: {why}.")
 
 

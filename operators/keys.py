@@ -181,7 +181,8 @@ def _exact(text: str) -> int | _Number:
         return 0
     exponent += len(digits) - len(significant)
     if exponent >= 0 and len(significant) + exponent <= _LONGEST_INTEGER:
-        return (-1) ** sign * int(significant) * 10**exponent
+        whole = int(significant + "0" * exponent)
+        return -whole if sign else whole
     return _Number(Decimal((sign, tuple(map(int, significant)), exponent)))
 
 

@@ -50,6 +50,7 @@ def reading(path: Path, where: Callable[[], str]) -> Iterator[None]:
     where   says how far it was read
     raises  BrokenFlowError
     """
+    damage: tuple[type[Exception], ...] = (zlib.error, gzip.BadGzipFile, *_zstd_errors())
     try:
         yield
     except EOFError as error:
@@ -58,7 +59,7 @@ def reading(path: Path, where: Callable[[], str]) -> Iterator[None]:
             "all of it; a restart goes on from the last commit."
         )
         raise BrokenFlowError(msg) from error
-    except (zlib.error, gzip.BadGzipFile, *_zstd_errors()) as error:
+    except damage as error:
         msg = f"{path} is damaged after {where()}: {error}. Bring it again; a restart goes on."
         raise BrokenFlowError(msg) from error
 

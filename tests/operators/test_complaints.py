@@ -214,7 +214,7 @@ def test_a_consumer_that_reads_loses_no_message_to_the_hearing(brokers: str) -> 
         {"bootstrap.servers": brokers, "group.id": "hearing", "auto.offset.reset": "earliest"}
     )
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
-    found = []
+    found: list[bytes | str | None] = []
     while len(found) < 3:
         hear(consumer)
         found += [one.value() for one in consumer.consume(1, timeout=1)]

@@ -29,10 +29,12 @@ def read(key: bytes, key_format: KeyFormat) -> str | int:
     return key_of(message(key), key_format)
 
 
-def stamp(key: bytes | None, key_format: KeyFormat, **settings: bool) -> tuple[object, object]:
+def stamp(
+    key: bytes | None, key_format: KeyFormat, *, uuid_as_id: bool = False
+) -> tuple[object, object]:
     """Give a point's id, and the key that is stored in it."""
     record = parse(Schema(key_format=key_format), message(key))
-    identity = Identity(collection="c", **settings)
+    identity = Identity(collection="c", uuid_as_id=uuid_as_id)
     point = point_of(record, identity, identity.namespace)
     stored = point.payload["_stream"]
     assert isinstance(stored, dict)
