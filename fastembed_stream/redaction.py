@@ -34,11 +34,11 @@ _QUOTED_URL = re.compile(
 """A repr keeps what else would end a URL: spaces, and the other quote."""
 _URL = re.compile(r"(?P<start>//)(?P<rest>[^\s\"'<>`?#]*(?:[?#](?!\*)[^\s<>]*)?)")
 _USER = re.compile(r"(?<![\w/@:.\-])[^\s/@:\"'<>]{1,100}:[^\s/@\"'<>]{1,200}@(?=[\w\[])")
+_SECRET = rf"[\w.\-]{{0,60}}(?:{_NAMES}|token)[\w.\-]{{0,60}}(?<!tokens)(?<!_budget)"
+_VALUE = r"(?:\\\"(?:[^\"\\]|\\[^\"])*\\\"|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&)}\]\"']+)"
 _SET = re.compile(
-    r"(?<![\w.\-])"
-    rf"(?P<name>[\w.\-]{{0,60}}(?:{_NAMES}|token)[\w.\-]{{0,60}}(?<!tokens)(?<!_budget))"
-    r"(?P<is>['\"]\s*:\s*|['\"]?\s*=\s*)"
-    r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&)}\]]+)",
+    rf"(?P<name>(?P<quote>\\?['\"]){_SECRET}(?P=quote)\s*[:=]\s*|(?<![\w.\-]){_SECRET}\s*=\s*)"
+    rf"{_VALUE}",
     re.IGNORECASE,
 )
 _HEADER = re.compile(
@@ -95,7 +95,7 @@ def redacted(text: str) -> str:
     text = _URL.sub(_shown, text)
     text = _USER.sub(f"{MASK}@", text)
     text = _HEADER.sub(rf"\g<name>{MASK}", text)
-    text = _SET.sub(rf"\g<name>\g<is>{MASK}", text)
+    text = _SET.sub(rf"\g<name>{MASK}", text)
     return _BEARER.sub(rf"\g<kind> {MASK}", text)
 
 

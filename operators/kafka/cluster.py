@@ -152,7 +152,7 @@ def log_of(cluster: Cluster, asking: Consumer, topic: str) -> str:
         try:
             known = asking.list_topics(topic, timeout=CALL_TIMEOUT_S)
         finally:
-            hear(admin)
+            hear(asking)
         if known.controller_id not in known.brokers:
             return ""
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_TIMEOUT_S)

@@ -37,6 +37,7 @@ SECRET = "hunter2hunter2"  # noqa: S105  it is the example
         f'"sasl.jaas.config": "Plain user=\\"me\\" pass=\\"{SECRET}\\";"',
         f"STREAM_QDRANT_API_KEY={SECRET}",
         f"api_key='{SECRET}'",
+        f'{{\\"sasl.password\\": \\"{SECRET}\\"}}',
         f"{{'api-key': '{SECRET}'}}",
         f"api-key: {SECRET}",
         f"Authorization: Bearer {SECRET}",
@@ -63,6 +64,7 @@ def test_a_secret_is_hidden_by_where_it_stands(text: str) -> None:
         "STREAM_QDRANT_API_KEY: Input should be a valid string",
         "https://example.org/@user/file",
         "7 // 2",
+        "'file:/etc/passwd': scheme 'file'; expected https or http.",
         "at 12:30, 5 of 10",
     ],
 )
