@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from fastembed_stream.redaction import redacted
+
 __all__ = [
     "DeviceError",
     "FastembedStreamError",
@@ -22,7 +24,14 @@ __all__ = [
 
 
 class FastembedStreamError(Exception):
-    """The root of all errors that this project raises on purpose."""
+    """
+    The root of all errors that this project raises on purpose.
+
+    No secret stands in one: their texts are redacted when they are made.
+    """
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in told))
 
 
 class SettingError(FastembedStreamError, ValueError):
@@ -57,7 +66,7 @@ class RowError(FastembedStreamError, ValueError, TypeError):
 
     def __init__(self, reason: str, position: int | None = None, what: str = "Text") -> None:
         super().__init__(reason, position, what)
-        self.reason = reason
+        self.reason = redacted(reason)
         self.position = position
         self.what = what
 
@@ -91,8 +100,8 @@ class ImageError(RowError):
 
     def __init__(self, reason: str, position: int | None = None, path: str | None = None) -> None:
         super().__init__(reason, position, "Image")
-        self.args = (reason, position, path)  # a pickle is made again from them
-        self.path = path
+        self.path = None if path is None else redacted(path)
+        self.args = (self.reason, position, self.path)  # a pickle is made again from them
 
     @override
     def at(self, position: int, path: str | None = None) -> ImageError:

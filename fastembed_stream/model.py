@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from typing_extensions import override
+
 from fastembed_stream.errors import SettingError
 from fastembed_stream.recipes import CROSS_ENCODER, SPARSE_TEXT, Bm25, Kind, Recipe
+from fastembed_stream.redaction import shown_url
 
 __all__ = [
     "HubRepository",
@@ -44,6 +47,10 @@ class Tarball:
 
     url: str
     sha256: str | None = None
+
+    @override
+    def __repr__(self) -> str:
+        return f"Tarball(url={shown_url(self.url)!r}, sha256={self.sha256!r})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

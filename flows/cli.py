@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take a second, in which Ctrl-C may come
+    from flows.main import main
+
+    main()
+
 import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,17 +28,22 @@ from rich.progress import (
     TextColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from fastembed_stream import (
     FastembedStreamError,
     Fetching,
     Model,
+    ModelFilesError,
     SettingError,
     catalog,
     locate,
 )
+from fastembed_stream.files.fetching import is_offline
+from fastembed_stream.files.reach import check_reach
 from fastembed_stream.recipes import KINDS
+from flows.telling import log_to_stderr
 
 __all__ = ["app"]
 
@@ -42,12 +54,26 @@ app = typer.Typer(
 )
 
 _MOST_HITS = 100
+_WIDE = 1_000
 _CROSS_ENCODER = "Xenova/ms-marco-MiniLM-L-6-v2"
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001  typer's own form
+    if asked:
+        typer.echo(f"fastembed-stream {version('fastembed-stream')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _logging(*, verbose: Annotated[bool, typer.Option(help="Show what happens.")] = False) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR)
+def _settle(
+    *,
+    verbose: Annotated[bool, typer.Option(help="Show what happens.")] = False,
+    tell_version: Annotated[  # noqa: ARG001  its callback does it
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_tell_version),
+    ] = False,
+) -> None:
+    log_to_stderr(logging.INFO if verbose else logging.ERROR, logging.BASIC_FORMAT)
 
 
 class _Flow(Enum):
@@ -151,12 +177,17 @@ def models(
     if as_json:
         typer.echo(json.dumps([_facts(row) for row in rows], indent=1, default=str))
         return
-    table = Table("name", "family", "recipe", "dim", "tokens", "GB", "licence")
+    # Names are copied from here, and cut by programs: never shortened, however narrow it is.
+    names = Column("name", overflow="fold")
+    table = Table(names, "family", "recipe", "dim", "tokens", "GB", "licence")
     for row in rows:
         sizes = (row.dim or "", row.max_tokens or "", row.size_gb, row.license)
         recipe = type(row.recipe).__name__
-        table.add_row(row.name, row.kind.name, recipe, *map(str, sizes))
-    Console().print(table)
+        table.add_row(*map(escape, (row.name, row.kind.name, recipe, *map(str, sizes))))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, Console(width=_WIDE).measure(table).maximum))
+    console.print(table)
 
 
 def _facts(row: Model) -> dict[str, object]:
@@ -177,18 +208,39 @@ def fetch(
 
     def fetch_all() -> None:
         rows = [row for name in names for row in catalog.named(name)]
-        for row in rows:
-            with _fetch_progress(console) as watch:
-                folder = locate(row, fetching=Fetching(cache_dir=cache_dir, watch=watch))
-            console.print(f"{row.name} ({row.kind.name}): {folder}", soft_wrap=True)
+        failed = [row.name for row in rows if not _fetched(console, row, cache_dir)]
+        if failed:
+            msg = f"{len(failed)} of {len(rows)} models were not fetched: {', '.join(failed)}."
+            raise ModelFilesError(msg)
 
     _guarded(fetch_all)
+
+
+def _fetched(console: Console, row: Model, cache_dir: Path | None) -> bool:
+    """Fetch one model, and say where it is, or why it is not there."""
+    try:
+        folder = _located(console, row, cache_dir)
+    except FastembedStreamError as error:
+        _show_error(error)
+        return False
+    console.print(f"{row.name} ({row.kind.name}): {folder}", soft_wrap=True, markup=False)
+    return True
+
+
+def _located(console: Console, row: Model, cache_dir: Path | None) -> Path:
+    try:
+        return locate(row, fetching=Fetching(cache_dir=cache_dir, offline=True))
+    except ModelFilesError:
+        if not is_offline(Fetching()):
+            check_reach(row)
+    with _fetch_progress(console) as watch:
+        return locate(row, fetching=Fetching(cache_dir=cache_dir, watch=watch))
 
 
 @contextmanager
 def _fetch_progress(console: Console) -> Iterator[Callable[[str, int, Optional[int]], None]]:  # noqa: UP045
     """Show a bar for each file that is on its way."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=console) as progress:
         bars: dict[str, TaskID] = {}
 
@@ -205,9 +257,11 @@ def _guarded(work: Callable[[], None]) -> None:
     try:
         work()
     except FastembedStreamError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        _show_error(error)
         raise typer.Exit(1) from error
 
 
-if __name__ == "__main__":
-    app()
+def _show_error(error: FastembedStreamError) -> None:
+    # Not as markup: it may name [demo], or a file whose name has brackets.
+    line = Text.assemble(("error:", "red"), f" {error}")
+    Console(stderr=True).print(line, soft_wrap=True)

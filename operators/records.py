@@ -16,6 +16,7 @@ import numpy as np
 from bytewax.dataflow import Stream
 from numpy.typing import NDArray
 
+from fastembed_stream.redaction import redacted
 from fastembed_stream.values import SparseEmbedding
 
 __all__ = [
@@ -43,6 +44,8 @@ Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
 _LONGEST_REASON = 2_000
 _LONGEST_TRACEBACK = 8_000
+_READ_AROUND = 4
+"""How many times as much is searched for secrets as is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,7 @@ class Failure:
 
         What a message says may stand in both texts: they are cut, and made such that UTF-8 can
         write them, or one record's names could keep the dead letters from being written for ever.
+        Passwords, keys and signed queries are left out of both; the original keeps them.
         """
         kind = type(error)
         return cls(
@@ -237,12 +241,13 @@ def as_text(value: bytes | None) -> str | dict[str, str] | None:
 
 
 def _start(text: str, n_characters: int) -> str:
-    start = _encodable(text[: n_characters + 1])
+    # Hidden before it is cut: half a secret is not known as one.
+    start = _encodable(redacted(text[: _READ_AROUND * n_characters]))
     return start if len(start) <= n_characters else start[: n_characters - 3] + "..."
 
 
 def _end(text: str, n_characters: int) -> str:
-    end = _encodable(text[-n_characters - 1 :])
+    end = _encodable(redacted(text[-_READ_AROUND * n_characters :]))
     return end if len(end) <= n_characters else "..." + end[3 - n_characters :]
 
 

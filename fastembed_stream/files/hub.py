@@ -42,7 +42,7 @@ from fastembed_stream.model import HubRepository, Model
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-__all__ = ["locate_repository"]
+__all__ = ["hub_endpoint", "locate_repository"]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # One of these beside the graph tells a snapshot of another tool that is whole from one that a
@@ -123,7 +123,7 @@ def _bring(remote: Remote, target: Path, fetching: Fetching) -> None:
 
 def _ask_hub(source: HubRepository, fetching: Fetching) -> _Listing:
     """Ask which commit the revision is, and what it holds; one request."""
-    url = f"{_endpoint()}/api/models/{source.repo}/revision/{quote(_revision(source), safe='')}"
+    url = f"{hub_endpoint()}/api/models/{source.repo}/revision/{quote(_revision(source), safe='')}"
     info = patiently(lambda: _model_info(source, url, fetching), url, fetching)
     commit = info.sha or ""
     # The commit becomes the name of a folder, so it must be nothing but a hash.
@@ -139,7 +139,7 @@ def _model_info(source: HubRepository, url: str, fetching: Fetching) -> ModelInf
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    api = HfApi(endpoint=_endpoint(), library_name="fastembed_stream")
+    api = HfApi(endpoint=hub_endpoint(), library_name="fastembed_stream")
     try:
         return api.model_info(
             source.repo,
@@ -167,8 +167,8 @@ def _check_names(model: Model, source: HubRepository, listing: _Listing) -> None
         near = get_close_matches(name, listing.files, n=3, cutoff=0.4)
         hint = f"Near it are {', '.join(near)}" if near else f"It has {len(listing.files)} others"
         msg = (
-            f"The repository {source.repo!r} at {_revision(source)!r} ({_endpoint()}) has no file "
-            f"{name!r}, which model {model.name!r} needs. {hint}. Correct `model_file`, "
+            f"The repository {source.repo!r} at {_revision(source)!r} ({hub_endpoint()}) has no "
+            f"file {name!r}, which model {model.name!r} needs. {hint}. Correct `model_file`, "
             "`other_files` or the revision."
         )
         raise ModelFilesError(msg)
@@ -186,14 +186,15 @@ def _remote(source: HubRepository, listing: _Listing, name: str) -> Remote:
     elif known.blob_id is not None:
         digest = Digest(kind="git", hex=known.blob_id)
     return Remote(
-        url=hf_hub_url(source.repo, name, revision=listing.commit, endpoint=_endpoint()),
+        url=hf_hub_url(source.repo, name, revision=listing.commit, endpoint=hub_endpoint()),
         size=known.size,
         digest=digest,
         headers=build_hf_headers(library_name="fastembed_stream"),
     )
 
 
-def _endpoint() -> str:
+def hub_endpoint() -> str:
+    """Give the hub's address."""
     from huggingface_hub import constants
 
     # The client reads it once, when it is imported; here it counts as it stands now.

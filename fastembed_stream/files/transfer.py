@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from fastembed_stream.errors import ModelFilesError
 from fastembed_stream.files.fetching import Fetching
+from fastembed_stream.redaction import redacted, shown_url
 from fastembed_stream.retry_after import seconds_of
 
 if TYPE_CHECKING:
@@ -198,17 +198,17 @@ def check_status(url: str, status: int, headers: Mapping[str, str]) -> None:
 
 def shown(url: str) -> str:
     """
-    Give a URL as it may stand in a log, without a user name and password.
+    Give a URL as it may stand in a log, without user name, password and signed query.
 
     >>> shown("https://me:secret@example.org/model.tar.gz")
     'https://example.org/model.tar.gz'
     """
-    return re.sub(r"//[^/@]*@", "//", url)
+    return shown_url(url)
 
 
 def reason_of(error: Exception) -> str:
     """Give an error's type and text; some have no text, and the type says it: ReadTimeout."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    return redacted(f"{type(error).__name__}: {error}".removesuffix(": "))
 
 
 def _stream(remote: Remote, part: Path, fetching: Fetching) -> None:

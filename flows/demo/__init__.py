@@ -19,7 +19,7 @@ from flows.demo.documents import Document, docstrings
 from flows.demo.kept import remember
 from flows.demo.place import Place, opened
 from flows.demo.searching import MODES, search
-from operators import STOP, drain_on_signals
+from operators import STOP
 
 __all__ = ["FLOWS", "MODEL", "MODES", "Document", "docstrings", "run", "search"]
 
@@ -61,7 +61,6 @@ def run(
     keep           folder to leave the collection in, for `search`
     rerank_folder  where a cross-encoder's files are, for the flow that can use one
     """
-    drain_on_signals()
     STOP.reset()
     wanted = FLOWS[flow]
     with ExitStack() as stack:
@@ -69,4 +68,4 @@ def run(
         wanted.show(place, n_documents or wanted.n_documents)
     if keep is not None:
         remember(keep)
-        console.print(f'Kept in {keep}: fastembed-stream search "..." asks it')
+        console.print(f'Kept in {keep}: fastembed-stream search "..." asks it', markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from bytewax.dataflow import Dataflow
@@ -25,6 +27,7 @@ from rich.progress import (
 )
 
 from flows.demo.kept import store_in
+from flows.ending import at_the_end
 from flows.local_broker import create_topic, produce, running_broker
 from flows.starting import leave_cores_to_the_lanes
 from operators import STOP, BrokenFlowError, Server
@@ -61,7 +64,8 @@ class Place:
         """Make a topic and fill it; give how many messages it has."""
         create_topic(self.brokers, topic, _PARTITIONS)
         n_sent = produce(self.brokers, topic, messages)
-        self.console.print(f"{n_sent} {what} are in topic {topic!r} of a broker on {self.brokers}")
+        line = f"{n_sent} {what} are in topic {topic!r} of a broker on {self.brokers}"
+        self.console.print(line, markup=False)
         return n_sent
 
     def run(self, flow: Dataflow, what: str, done: Callable[[], float], n_expected: int) -> float:
@@ -94,7 +98,8 @@ class Place:
         seconds = self.run(flow, "embedding", written, n_sent)
         self.console.print(
             f"{n_sent} points in collection {collection!r} in {seconds:.1f} s: "
-            f"{n_sent / seconds:.0f} {what} a second, from the topic to the collection"
+            f"{n_sent / seconds:.0f} {what} a second, from the topic to the collection",
+            markup=False,
         )
 
 
@@ -107,11 +112,17 @@ def opened(
     raises  SettingError where the package that carries the broker is not installed
     """
     leave_cores_to_the_lanes()
-    folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    folder = keep or _passing_folder(stack)
     folder.mkdir(parents=True, exist_ok=True)
     stack.callback(Server(path=store_in(folder)).close)
     brokers = stack.enter_context(running_broker())
     return Place(console=console, folder=folder, brokers=brokers, rerank_folder=rerank_folder)
+
+
+def _passing_folder(stack: ExitStack) -> Path:
+    folder = tempfile.mkdtemp(prefix="fastembed-stream-demo-")
+    stack.enter_context(at_the_end(partial(shutil.rmtree, folder, ignore_errors=True)))
+    return Path(folder)
 
 
 @dataclass(frozen=True, slots=True)

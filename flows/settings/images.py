@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 from typing_extensions import Self, override
 
 from flows.settings.engine import Engine, Numbers
-from flows.settings.incoming import Incoming
+from flows.settings.incoming import KEY_FORMAT, Incoming
 from flows.settings.models import NONE, OptionalName
 from flows.settings.process import PREFIX, Names, OptionalNames, listed
 from flows.settings.store import DeadLetters, Store
@@ -27,6 +27,7 @@ from operators import (
     VectorSpace,
     Web,
 )
+from operators.keys import KeyFormat
 from operators.spaces import Distance
 
 __all__ = ["ImageSettings", "PictureStage"]
@@ -43,6 +44,7 @@ class Pictures(Incoming):
         "bytes", description="the value is an image, or a JSON object that leads to one"
     )
     key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
+    key_format: KeyFormat = Field("text", description=KEY_FORMAT)
     image_field: str = Field("image", description="JSON field of the image")
     image_as: Literal["base64", "path", "url"] = Field("base64", description="what stands there")
     payload_fields: OptionalNames = Field(
@@ -93,9 +95,12 @@ class Pictures(Incoming):
     def schema_(self) -> Schema:
         """How a message is read."""
         if self.format == "bytes":
-            return Schema(format="bytes", max_image_bytes=self.max_image_bytes)
+            return Schema(
+                format="bytes", key_format=self.key_format, max_image_bytes=self.max_image_bytes
+            )
         return Schema(
             key=self.key_field,
+            key_format=self.key_format,
             text=None,
             image=self.image_field,
             image_as=self.image_as,

@@ -25,8 +25,11 @@ from operators import (
     StageLimits,
     WindowLimits,
 )
+from operators.keys import KeyFormat
 
-__all__ = ["Documents", "Incoming"]
+__all__ = ["KEY_FORMAT", "Documents", "Incoming"]
+
+KEY_FORMAT = "how Kafka's key is read; none takes topic, partition and offset for it"
 
 Options = Annotated[dict[str, str], NoDecode]
 
@@ -80,6 +83,9 @@ class Incoming(Process):
         ge=1,
     )
     input_file: Path | None = Field(None, description="read these lines (JSONL) instead of topics")
+    max_line_bytes: int = Field(
+        64 << 20, description="longer lines of a file become dead letters", ge=1
+    )
 
     _inputs: ClassVar[tuple[str, ...]] = ("kafka_topics", "input_file")
 
@@ -90,10 +96,13 @@ class Incoming(Process):
     def _parse(cls, value: object) -> object:
         # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
         try:
-            return json.loads(value) if isinstance(value, str) else value
+            options = json.loads(value) if isinstance(value, str) else value
         except RecursionError as error:
             msg = "it nests too deep; expected one JSON object of texts"
             raise ValueError(msg) from error
+        if not isinstance(options, dict):
+            return options
+        return {str(name): _option(str(name), one) for name, one in options.items()}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -125,7 +134,12 @@ class Incoming(Process):
     def source(self) -> Source[Message]:
         """Where messages come from."""
         if self.input_file is not None:
-            return JsonLinesSource(self.input_file, self.pages)
+            return JsonLinesSource(
+                self.input_file,
+                self.pages,
+                max_line_bytes=self.max_line_bytes,
+                objects=self.lines_are_objects,
+            )
         reading = Reading(
             group=self.kafka_group,
             start=self.kafka_start,
@@ -137,6 +151,11 @@ class Incoming(Process):
             max_batch=self.window_records,
         )
         return KafkaSource(self.cluster, self.kafka_topics, reading, store=recovery_folder())
+
+    @property
+    def lines_are_objects(self) -> bool:
+        """Whether each line of a file has to be a JSON object."""
+        return True
 
     @property
     def pages(self) -> Pages:
@@ -171,6 +190,7 @@ class Documents(Process):
 
     format: Literal["json", "text"] = Field("json", description="JSON objects, or plain text")
     key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
+    key_format: KeyFormat = Field("text", description=KEY_FORMAT)
     text_field: str = Field("text", description="JSON field of the text; dots go deeper")
     payload_fields: OptionalNames = Field(
         None, description="fields to store, none may miss; else the whole object"
@@ -180,15 +200,33 @@ class Documents(Process):
     _split_fields = field_validator("payload_fields", mode="before")(listed)
 
     @property
+    def lines_are_objects(self) -> bool:
+        """Whether each line of a file has to be a JSON object."""
+        return self.format == "json"
+
+    @property
     def schema_(self) -> Schema:
         """How a message is read."""
         return Schema(
             format=self.format,
             key=self.key_field,
+            key_format=self.key_format,
             text=self.text_field,
             payload=self.payload_fields,
             max_text_bytes=self.max_text_bytes,
         )
+
+
+def _option(name: str, value: object) -> object:
+    """Take numbers and booleans as librdkafka spells them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if not isinstance(value, str):
+        msg = f"{name!r} is {type(value).__name__}; expected a string, a number or a boolean"
+        raise ValueError(msg)  # noqa: TRY004  pydantic tells of this one
+    return value
 
 
 def _variables(names: Iterable[str]) -> list[str]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.redaction import redacted, shown_options
 from flows.settings.conflicts import conflicts
 
 __all__ = ["PREFIX", "Names", "OptionalNames", "Process", "listed"]
@@ -41,7 +42,11 @@ class Process(BaseSettings):
     """Of the process: its logs, its metrics, its end."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # it may be a password
     )
 
     metrics_port: int | None = Field(
@@ -73,6 +78,11 @@ class Process(BaseSettings):
             raise ValueError("; ".join(problems))
         return self
 
+    @override
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        for name, value in super().__repr_args__():
+            yield name, _shown(value)
+
     @classmethod
     def lacking(cls, environment: Mapping[str, str]) -> list[str]:
         """Tell what no single setting requires and their whole does, to be told with the rest."""
@@ -101,6 +111,12 @@ class Process(BaseSettings):
         if problems:
             raise _refused(problems)
         return settings
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, dict):
+        return shown_options(value)
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _nearest(name: str, known: set[str]) -> str:

@@ -87,10 +87,14 @@ class Store(Qdrant):
         None, description="write records with their vectors to this file (JSONL), not to Qdrant"
     )
 
+    uuid_key_as_id: bool = Field(
+        default=False, description="a key that is a UUID is its point's id as it is"
+    )
+
     @property
     def identity(self) -> Identity:
         """What makes a point's id."""
-        return Identity(collection=self.collection)
+        return Identity(collection=self.collection, uuid_as_id=self.uuid_key_as_id)
 
     def sink(
         self, vectors: Mapping[str, VectorSpace], refused: DeadLetterTopic | DeadLetterFile

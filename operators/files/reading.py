@@ -74,6 +74,10 @@ class ReadingPartition(StatefulSourcePartition[Message, Place]):
         """Give the next message; None at the end."""
         raise NotImplementedError
 
+    def waits(self) -> bool:
+        """Tell whether there may be more in a moment, after `read` gave nothing."""
+        return False
+
     def place(self) -> Place:
         """Give where the next message stands."""
         raise NotImplementedError
@@ -95,8 +99,9 @@ class ReadingPartition(StatefulSourcePartition[Message, Place]):
             messages.append(message)
             for budget in (batch, self._epoch):
                 budget.take(message.value or b"")
-        if not messages:
+        if not messages and not self.waits():
             raise StopIteration
+        self._idle = not messages
         return messages
 
     @override

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import typing
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from operators.records import Batch, Record, Vector
 from operators.shutdown import STOP
 
 __all__ = ["JsonLinesSink", "described"]
+
+_LOG = logging.getLogger(__name__)
 
 X = TypeVar("X")
 
@@ -141,16 +144,20 @@ def _line(value: Mapping[str, object]) -> bytes:
     # What JSON does not know stands as text: one odd value must not stop the flow for ever.
     try:
         line = json.dumps(value, default=str, allow_nan=False)
-    except ValueError:  # NaN or infinity, which every step before refuses
+    except ValueError:
+        _LOG.warning("A number that JSON has not (NaN, Infinity) is written as null")
         line = json.dumps(_finite(value), default=str, allow_nan=False)
     return line.encode() + b"\n"
 
 
 def _finite(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {_finite(name): _finite(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return value
+    """Put null where a number is none that JSON has; whoever reads the file could not read it."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {str(name): _finite(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_finite(one) for one in value]
+        case _:
+            return value

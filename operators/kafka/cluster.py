@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, Uuid
 from confluent_kafka.admin import AdminClient
+from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.redaction import is_secret_name, keep_secret, redacted, shown_options
+from operators.kafka.complaints import Client, Complaints, hear, patience
 from operators.outages import waited_out
 
 __all__ = [
@@ -27,12 +29,6 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
-# librdkafka says each failed connection again and again, which `_SaidOnce` says once in a while.
-# Lower this logger's level to hear all of it.
-_LIBRDKAFKA = logging.getLogger(f"{__name__}.librdkafka")
-_LIBRDKAFKA.setLevel(logging.CRITICAL)
-_QUIET_S = 10.0
-
 CALL_TIMEOUT_S = 10.0
 """Of one question to the brokers."""
 
@@ -41,6 +37,8 @@ TRANSIENT = frozenset(
         KafkaError._TRANSPORT,  # noqa: SLF001  the binding's own public names
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
         KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._AUTHENTICATION,  # noqa: SLF001  a password is mended while the flow waits
+        KafkaError._SSL,  # noqa: SLF001
         KafkaError._TIMED_OUT,  # noqa: SLF001
         KafkaError._WAIT_COORD,  # noqa: SLF001
         KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
@@ -50,8 +48,6 @@ TRANSIENT = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
-
-Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 _NO_ID = str(Uuid(0, 0))
 """What brokers before Apache Kafka 2.8 give."""
@@ -78,13 +74,16 @@ class Cluster:
 
     brokers  'host:port', several with commas
     options  settings of librdkafka, such as {"security.protocol": "SASL_SSL"}; those that delivery
-             rests on are refused
+             rests on are refused. Secrets among them are never shown
     """
 
     brokers: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | float | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, value in self.options.items():
+            if is_secret_name(name):
+                keep_secret(str(value))
         if not self.brokers.strip():
             msg = "Where is Kafka? Expected brokers such as 'localhost:9092'; got nothing."
             raise SettingError(msg)
@@ -92,6 +91,11 @@ class Cluster:
             if name in _OWN:
                 msg = f"Kafka option {name!r} is not free: {_OWN[name]}. Leave it out."
                 raise SettingError(msg)
+
+    @override
+    def __repr__(self) -> str:
+        options = shown_options(self.options)
+        return f"Cluster(brokers={redacted(self.brokers)!r}, options={options})"
 
     def consumer(self, own: Mapping[str, str | int | bool]) -> Consumer:
         """Make a consumer; SettingError where librdkafka refuses an option."""
@@ -106,32 +110,42 @@ class Cluster:
         return self._made(AdminClient, {})
 
     def _made(self, kind: type[Client], own: Mapping[str, str | int | bool]) -> Client:
+        complaints = Complaints(self.brokers)
         config = {
             **own,
             "bootstrap.servers": self.brokers,
-            "error_cb": _SaidOnce(),
-            "logger": _LIBRDKAFKA,
-            **self.options,
+            "error_cb": complaints,
+            "logger": complaints,
+            **{name: _spelled(value) for name, value in self.options.items()},
         }
         try:
             return kind(config)  # type: ignore[arg-type]  # the admin's stub knows no callbacks
-        except KafkaException as error:
-            msg = f"Kafka option refused: {error.args[0]}. See librdkafka's CONFIGURATION.md."
+        except (KafkaException, TypeError, ValueError) as error:
+            why = error.args[0].str() if isinstance(error, KafkaException) else error
+            msg = f"Kafka option refused: {why}. See librdkafka's CONFIGURATION.md."
             raise SettingError(msg) from error
 
 
 def partitions(client: Consumer | Producer, topic: str) -> list[str]:
     """List 'topic/number' of all partitions; waits for brokers that are away."""
+    timeouts = patience(lambda: CALL_TIMEOUT_S)
 
     def ask() -> list[str]:
-        found = client.list_topics(topic, timeout=CALL_TIMEOUT_S).topics[topic]
+        try:
+            found = client.list_topics(topic, timeout=next(timeouts)).topics[topic]
+        finally:
+            hear(client)
         if found.error is None:
             return [f"{topic}/{number}" for number in sorted(found.partitions)]
         if found.error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
             known = sorted(name for name in client.list_topics(timeout=CALL_TIMEOUT_S).topics)
             msg = f"No topic {topic!r} at the brokers. Create it first; they have: {known[:20]}."
             raise SettingError(msg)
-        raise KafkaException(found.error)
+        unread = KafkaException(found.error)
+        if is_transient(unread):
+            raise unread
+        msg = f"Topic {topic!r} cannot be used: {found.error.str()}. Allow it, or name another."
+        raise SettingError(msg)
 
     return waited_out(f"Kafka topic {topic}", ask, is_transient)
 
@@ -145,7 +159,10 @@ def log_of(cluster: Cluster, asking: Consumer, topic: str) -> str:
     admin = cluster.admin()  # lives until its answer is here
 
     def ask() -> str:
-        known = asking.list_topics(topic, timeout=CALL_TIMEOUT_S)
+        try:
+            known = asking.list_topics(topic, timeout=CALL_TIMEOUT_S)
+        finally:
+            hear(asking)
         if known.controller_id not in known.brokers:
             return ""
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_TIMEOUT_S)
@@ -179,14 +196,6 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(cause, KafkaError) and (cause.retriable() or cause.code() in TRANSIENT)
 
 
-class _SaidOnce:
-    """Logs the errors of one client's connections, each kind again only after a while."""
-
-    def __init__(self) -> None:
-        self._said_at: dict[int, float] = {}
-
-    def __call__(self, error: KafkaError) -> None:
-        now = time.monotonic()
-        if now - self._said_at.get(error.code(), -_QUIET_S) >= _QUIET_S:
-            self._said_at[error.code()] = now
-            _LOG.warning("Kafka: %s; trying again", error)
+def _spelled(value: str | float | bool) -> str:  # noqa: FBT001  as JSON has it
+    """Spell a value as librdkafka reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

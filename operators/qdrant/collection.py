@@ -12,8 +12,8 @@ from qdrant_client import QdrantClient, models
 
 from fastembed_stream.errors import SettingError
 from operators.decoding import RESERVED
-from operators.outages import waited_out
 from operators.qdrant.errors import is_transient
+from operators.qdrant.refusals import asked
 from operators.qdrant.server import Server
 from operators.shutdown import STOP
 from operators.spaces import Distance, Quantization, Shape, VectorSpace
@@ -140,7 +140,7 @@ def prepare(server: Server, wanted: Collection) -> None:
 
     raises  SettingError that says all that differs
     """
-    waited_out(f"Qdrant {server.url or ''}", lambda: _prepared(server, wanted), is_transient)
+    asked(server, lambda: _prepared(server, wanted))
 
 
 def check(server: Server, wanted: Collection) -> str:

@@ -12,11 +12,21 @@ from pathlib import Path
 
 import httpx
 from qdrant_client import QdrantClient
+from typing_extensions import override
+from urllib3.exceptions import LocationParseError
+from urllib3.util import Url, parse_url
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.redaction import keep_secret, shown_url
 from fastembed_stream.retry_after import seconds_of
 
 __all__ = ["ENGINE_LOCK", "Server"]
+
+
+_PORT = 6333
+"""What the client tries where a URL has no port, whatever its scheme."""
+
+_EXAMPLE = "http://localhost:6333 or https://qdrant.example.org:6333"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,25 @@ class Server:
         if sum((self.url is not None, self.path is not None, self.memory)) != 1:
             msg = f"Where is Qdrant? Expected exactly one of url, path, memory; got {self}."
             raise SettingError(msg)
+        keep_secret(self.api_key)
+        if self.url is not None:
+            keep_secret(*_password(self.url))
+
+    @override
+    def __repr__(self) -> str:
+        where = shown_url(self.url) if self.url is not None else self.path or ":memory:"
+        return f"Server({str(where)!r}, grpc={self.grpc})"
+
+    @property
+    def shown(self) -> str:
+        """Say where requests go, with the port that is tried where the URL names none."""
+        if self.url is None:
+            return str(self.path or "in memory")
+        found = _checked(self.url)
+        scheme, host = found.scheme or "http", found.host
+        if self.grpc:
+            return f"{scheme}://{host}:{self.grpc_port} (gRPC)"
+        return f"{scheme}://{host}:{found.port or _PORT}{(found.path or '').rstrip('/')}"
 
     @property
     def local(self) -> bool:
@@ -78,6 +107,7 @@ class Server:
             return QdrantClient(":memory:")
         if self.path is not None:
             return _folder(self.path)
+        _checked(self.url or "")
         client = QdrantClient(
             url=self.url,
             api_key=self.api_key,
@@ -100,6 +130,24 @@ def _with_readable_wait(
     if seconds is not None:
         response.headers["Retry-After"] = str(math.ceil(seconds))
     return response
+
+
+def _checked(url: str) -> Url:
+    try:
+        # The client takes 'localhost:6333' for a host, and 'other:6333' for a scheme.
+        found = parse_url(f"//{url}" if url.startswith("localhost") else url)
+    except LocationParseError as error:
+        msg = f"{shown_url(url)!r} is not a URL ({error}). Expected one like {_EXAMPLE}."
+        raise SettingError(msg) from error
+    if found.scheme not in {None, "http", "https"} or not found.host:
+        msg = f"{shown_url(url)!r} is not the URL of a Qdrant server. Expected one like {_EXAMPLE}."
+        raise SettingError(msg)
+    return found
+
+
+def _password(url: str) -> tuple[str, ...]:
+    user, at, _ = url.partition("//")[2].rpartition("@")
+    return (user.partition(":")[2],) if at else ()
 
 
 def _folder(path: Path) -> QdrantClient:

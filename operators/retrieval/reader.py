@@ -16,9 +16,10 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
 from operators.decoding import RESERVED
-from operators.outages import BrokenFlowError, waited_out
+from operators.outages import BrokenFlowError
 from operators.qdrant import Collection, Server
 from operators.qdrant.errors import is_transient
+from operators.qdrant.refusals import asked
 from operators.qdrant.sending import Refused, Sending
 from operators.qdrant.server import ENGINE_LOCK
 from operators.retrieval.searches import Search
@@ -168,7 +169,7 @@ class Reader:
         return ENGINE_LOCK if self._server.local else nullcontext()
 
     def _waited(self, ask: Callable[[], T]) -> T:
-        return waited_out(f"Qdrant {self._server.url or ''}", ask, is_transient)
+        return asked(self._server, ask)
 
     def _check_version(self, search: Search) -> None:
         if self._server.local or search.oldest_server is None:

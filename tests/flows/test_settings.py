@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,6 +42,7 @@ ALL: dict[str, tuple[str, object]] = {
     "max_epoch_bytes": ("8", 8),
     "format": ("text", "text"),
     "key_field": ("id", "id"),
+    "key_format": ("long", "long"),
     "text_field": ("a.b", "a.b"),
     "payload_fields": ("id,meta.title", ("id", "meta.title")),
     "max_text_bytes": ("9", 9),
@@ -51,6 +53,7 @@ ALL: dict[str, tuple[str, object]] = {
     "batch_timeout_s": ("50", 50.0),
     "record_attempts": ("7", 7),
     "input_file": ("/in.jsonl", Path("/in.jsonl")),
+    "max_line_bytes": ("14", 14),
     "chunk_tokens": ("100", 100),
     "chunk_overlap": ("13", 13),
     "chunk_bytes": ("5000", 5000),
@@ -79,6 +82,7 @@ ALL: dict[str, tuple[str, object]] = {
     "request_points": ("5", 5),
     "request_bytes": ("6", 6),
     "requests_in_flight": ("1", 1),
+    "uuid_key_as_id": ("on", True),
     "dead_letter_topic": ("dead", "dead"),
     "dead_letter_file": ("/dead.jsonl", Path("/dead.jsonl")),
     "dead_letter_bytes": ("14", 14),
@@ -252,7 +256,8 @@ def test_a_value_that_only_a_part_can_judge_is_refused_when_the_part_is_built(
 
 
 def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {name: text for name, (text, _) in ALL.items() if name not in {*_ONE_WAY, "format"}}
+    left_out = {*_ONE_WAY, "format", "key_format"}  # a key comes from a field, or from Kafka
+    values = {name: text for name, (text, _) in ALL.items() if name not in left_out}
     settings = told(monkeypatch, values)
     assert settings.cluster == Cluster(brokers="a:1,b:2", options={"security.protocol": "SSL"})
     source = settings.source
@@ -267,7 +272,7 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert settings.window == WindowLimits(max_records=10, max_tokens=11, max_age_s=0.5)
     assert settings.stage_limits == StageLimits(in_flight=2, batch_timeout_s=50, record_attempts=7)
-    assert settings.identity == Identity(collection="c")
+    assert settings.identity == Identity(collection="c", uuid_as_id=True)
     assert settings.server == Server(
         url="http://q:6333", api_key="secret", grpc=True, grpc_port=1234, timeout_s=2.5
     )
@@ -275,6 +280,46 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(letters, DeadLetterTopic)
     assert letters._max_value_bytes == 14
     assert letters._otherwise._path == Path("/dead.jsonl")
+
+
+def test_how_kafkas_key_is_read_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = told(monkeypatch, {"kafka_topics": "docs", "key_format": "long"})
+    assert settings.schema_.key_format == "long"
+    assert "STREAM_KEY_FORMAT" in refused(monkeypatch, key_format="avro")
+
+
+def test_kafka_options_may_be_numbers_and_booleans(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = '{"socket.timeout.ms": 1000, "a": 0.5, "enable.ssl.certificate.verification": false}'
+    settings = told(monkeypatch, {"kafka_topics": "docs", "kafka_options": options})
+    assert settings.cluster.options == {
+        "socket.timeout.ms": "1000",
+        "a": "0.5",
+        "enable.ssl.certificate.verification": "false",
+    }
+    for odd in ("null", "[1]", "{}"):
+        said = refused(monkeypatch, kafka_options=f'{{"client.id": {odd}}}')
+        assert "STREAM_KAFKA_OPTIONS" in said
+        assert "'client.id'" in said
+
+
+def test_no_secret_is_shown_by_settings_nor_by_what_is_made_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = {
+        "kafka_topics": "docs",
+        "kafka_options": '{"sasl.username": "me", "sasl.password": "hunter2"}',
+        "qdrant_url": "https://me:hunter3@q.example.org/x?token=hunter4",
+        "qdrant_api_key": "hunter5",
+    }
+    settings = told(monkeypatch, values)
+    for shown in (settings, settings.cluster, settings.server, settings.source):
+        assert "hunter" not in f"{shown!r} {shown}"
+    assert settings.kafka_options["sasl.password"] == "hunter2"
+    assert settings.server.shown == "https://q.example.org:6333/x"
+    for wrong in ({"qdrant_timeout_s": "hunter6"}, {"kafka_options": '{"sasl.password": "hunter7'}):
+        with pytest.raises(SettingError) as caught:
+            told(monkeypatch, wrong)
+        assert "hunter" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_stage_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:

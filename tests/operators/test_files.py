@@ -36,6 +36,7 @@ from operators import (
     decode,
     described,
 )
+from operators.files import lines
 from operators.files.lines import _Lines
 from operators.pressure import watch
 from tests.operators.things import (
@@ -51,6 +52,12 @@ from tests.operators.things import (
 )
 
 FEW = Pages(max_batch=3)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody writes to these files, and no test waits for that."""
+    monkeypatch.setattr(lines, "_SETTLED_S", 0.0)
 
 
 def lines_of(path: Path, pages: Pages = FEW, place: tuple[int, int] | None = None) -> _Lines:

@@ -154,6 +154,7 @@ def test_a_payload_carries_the_version_and_what_the_point_was_made_of() -> None:
     assert point.payload["_stream"] == {
         "source": "docs/0",
         "offset": 7,
+        "key": "k7",
         "timestamp_ms": None,
         "content": {"text": hashlib.blake2b(b"text 7", digest_size=8).hexdigest()},
         "model": {"dense": "m1"},
