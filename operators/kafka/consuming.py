@@ -271,7 +271,8 @@ class SharedConsumer:
             marks = self._consumer.get_watermark_offsets(where, cached=True)
         except KafkaException:  # nothing is known of it now
             return
-        if marks is None or not 0 <= marks[1] < wanted:
+        # The stub knows no None, which is given where nothing is known yet.
+        if marks is None or not 0 <= marks[1] < wanted:  # type: ignore[redundant-expr]
             return
         if self._watermarks(topic, partition)[1] < wanted:  # a new leader may first know less
             self._jump_gap(topic, partition, wanted)
