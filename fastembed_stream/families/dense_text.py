@@ -92,7 +92,8 @@ def open_dense_text(opening: Opening, recipe: DenseText) -> OpenModel[str, str, 
 
 
 def _expected(recipe: DenseText, dim: int) -> Expected:
-    shapes, ranks = f"token vectors of shape (batch, seq, {dim})", (3,)
+    shapes = f"token vectors of shape (batch, seq, {dim})"
+    ranks: tuple[int, ...] = (3,)
     if recipe.pooling == "none":
         shapes, ranks = f"vectors of shape (batch, {dim})", (2,)
     elif recipe.pooling == "cls":
