@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fastembed_stream.session import Session
     from fastembed_stream.values import Feeds
 
-__all__ = ["Expected", "check_graph", "input_types", "of_each_token"]
+__all__ = ["Expected", "check_graph", "check_shape", "input_types", "of_each_token"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -152,8 +152,15 @@ def check_graph(
             return
         _refuse(model, name, told, expected)
     shape = _run(model, lambda: session.run([name], feeds)[0].shape)
+    check_shape(model, name, shape, expected)
+
+
+def check_shape(
+    model: Model, output: str, shape: Sequence[int | str | None], expected: Expected
+) -> None:
+    """Raise SettingError for an output, or a table, that has not the expected shape."""
     if not expected.fits(shape) and not _is_lent(model, shape, expected):
-        _refuse(model, name, shape, expected)
+        _refuse(model, output, shape, expected)
 
 
 def _check_inputs(model: Model, session: Session, feeds: Feeds, *, of_one_size: bool) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastembed_stream.computed import Computed
-from fastembed_stream.errors import ModelFilesError, SettingError
+from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.graphs import Expected, check_shape
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import normalized
 from fastembed_stream.rows import checked_texts
@@ -119,13 +120,9 @@ def open_static_text(opening: Opening, recipe: StaticText) -> OpenModel[str, str
     if "embeddings" not in tensors:
         msg = f"{weights} has no tensor 'embeddings'; it has {list(tensors)}."
         raise ModelFilesError(msg)
-    length = tensors["embeddings"].shape[-1]
-    if length != opening.model.dim:
-        msg = (
-            f"{weights} gives vectors of {length} numbers, but {opening.model.name} has "
-            f"{opening.model.dim}. Correct the row's `dim`, or name the model's own folder."
-        )
-        raise SettingError(msg)
+    dim = opening.model.dim
+    expected = Expected(what=f"A table of vectors should have dim {dim}", ranks=(2,), width=dim)
+    check_shape(opening.model, "embeddings", tensors["embeddings"].shape, expected)
     rule = StaticTextRule(
         tokenizer,
         tensors["embeddings"],
