@@ -138,7 +138,7 @@ def test_a_point_alone_that_gets_500_is_told_by_what_an_earlier_run_has_written(
 ) -> None:
     where, letters = collection(**HYBRID), tmp_path / "dead.jsonl"
     late = np.arange(2 * DIM).reshape(2, DIM).astype(np.float32)
-    told = {"dense": np.ones(DIM, np.float32), "words": words(w3=0.5), "late": late}
+    told: dict[str, Any] = {"dense": np.ones(DIM, np.float32), "words": words(w3=0.5), "late": late}
     numbers = range(3) if kind == "parts" else [None]
     before = tuple(
         point_with(
