@@ -90,6 +90,7 @@ class Sending(Generic[X, Y]):
     noun      what the items are, for the log
     name      tells which one an item is, for the log
     repeated  is told of each item that had passed and was sent again
+    another   gives an item that passed before this object was made, and is none of some
 
     Items must be such that sending one again changes nothing: one that has passed is sent again to
     find out whether the server works.
@@ -104,6 +105,7 @@ class Sending(Generic[X, Y]):
         noun: str,
         name: Callable[[X], str],
         repeated: Callable[[X], None] = lambda _: None,
+        another: Callable[[Sequence[X]], X | None] = lambda _: None,
     ) -> None:
         self._send = send
         self._attempts = attempts
@@ -111,6 +113,7 @@ class Sending(Generic[X, Y]):
         self._noun = noun
         self._name = name
         self._repeated = repeated
+        self._another = another
         self._passed: X | None = None
 
     def __call__(self, items: tuple[X, ...]) -> list[Y | Refused]:
@@ -123,7 +126,9 @@ class Sending(Generic[X, Y]):
         pace = _Pace()
         outcomes = self._sent(items, self._attempts, pace)
         # Where nothing has ever passed, all may be at fault or none: an outage, until one passes.
-        while self._passed is None and any(isinstance(one, _Suspect) for one in outcomes):
+        while suspects := _suspects(items, outcomes):
+            if self._knows_another(suspects):
+                break
             outcomes = self._sent(items, self._attempts, pace)
         return [
             self._judged(item, outcome, pace) if isinstance(outcome, _Suspect) else outcome
@@ -200,6 +205,16 @@ class Sending(Generic[X, Y]):
             # What takes too long, or breaks the connection, may have been written all the same.
             n_bad = n_bad + 1 if is_server_fault(suspect.error) else 0
 
+    def _knows_another(self, suspects: Sequence[X]) -> bool:
+        """Tell whether there is something that has passed, to be sent once more."""
+        if self._passed is None:
+            try:
+                self._passed = self._another(suspects)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+        return self._passed is not None
+
     def _repeat_another(self, pace: _Pace) -> None:
         """Send once more what has passed, and wait until it passes again."""
         another = self._passed
@@ -226,6 +241,11 @@ class Sending(Generic[X, Y]):
         if len(items) == 1:
             return self._name(items[0])
         return f"{len(items)} {self._noun}, {self._name(items[0])} and on"
+
+
+def _suspects(items: tuple[X, ...], outcomes: Sequence[object]) -> list[X]:
+    pairs = zip(items, outcomes, strict=True)
+    return [item for item, outcome in pairs if isinstance(outcome, _Suspect)]
 
 
 def patient(nap: Callable[[float], None]) -> Retrying:

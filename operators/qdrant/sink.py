@@ -8,7 +8,7 @@ replays, retries and requests that overtake each other all end in the same colle
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from operators.qdrant.parts import Document, documents_of, settle
 from operators.qdrant.requests import AS_JSON, AS_PROTOBUF, Writing, fence, requests_of
 from operators.qdrant.sending import Sending, ServerFaultError, patient, place_of
 from operators.qdrant.server import ENGINE_LOCK, Server
+from operators.qdrant.stored import stored_point
 from operators.qdrant.wire import upsert
 from operators.records import Failure, Failures
 from operators.shards import shard_of, shard_parts
@@ -216,6 +217,7 @@ class _Store:
             noun="points",
             name=_name_of,
             repeated=self._keep_repeated,
+            another=self._stored,
         )
         self._repeated: dict[str, Document] = {}
         self._settling = Sending[Document, None](
@@ -253,6 +255,9 @@ class _Store:
         while some := tuple(islice(rest, self._writing.max_points)):
             settling.append(self._threads.submit(self._settled, some))
         return settling
+
+    def _stored(self, but: Sequence[Point]) -> Point | None:
+        return stored_point(self._client, self._collection.name, but)
 
     def _keep_repeated(self, point: Point) -> None:
         with self._lock:

@@ -83,6 +83,24 @@ def test_one_record_that_gets_500_each_time_holds_nobody_back_even_through_a_kil
     assert f"key b'k{BAD}'" in flow.log()
 
 
+def test_one_that_comes_alone_to_a_flow_that_was_just_started_holds_nobody_back(
+    flow: Deployment, server: RunningQdrant, brokers: str
+) -> None:
+    server.faults("status", status=500, count=None, routes="upsert", about=POISON, message=PANIC)
+    good = [one for n, one in enumerate(documents()) if n != BAD]
+    produce(brokers, TOPIC, good)
+    flow.start()
+    flow.wait_for(lambda: len(numbers(server)) == N_DOCUMENTS - 1)
+    assert flow.stop() == [0]
+    produce(brokers, TOPIC, [documents()[BAD]])
+    flow.start()
+    flow.wait_for(lambda: len(letters(flow)) == 1)
+    produce(brokers, TOPIC, [(b"last", json.dumps({"text": "good", "n": 1_000}).encode())])
+    flow.wait_for(lambda: 1_000 in numbers(server))
+    assert flow.stop() == [0]
+    assert [letter["key"] for letter in letters(flow)] == [f"k{BAD}"]
+
+
 def test_while_the_server_fails_at_every_record_none_is_a_dead_letter(
     flow: Deployment, server: RunningQdrant, brokers: str
 ) -> None:

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from operators import STOP, BrokenFlowError, DeadLetterFile, Points, QdrantSink, Server, Writing
+from operators import (
+    STOP,
+    BrokenFlowError,
+    DeadLetterFile,
+    Part,
+    Points,
+    QdrantSink,
+    Server,
+    Writing,
+)
 from operators.metrics import FAILURES, POINTS_WRITTEN
 from operators.qdrant import prepare
 from tests.operators.qdrant_things import (
+    DIM,
+    HYBRID,
     collection,
     over_rest,
     parts,
     point,
+    point_with,
     points,
     put,
     stored,
     stored_parts,
     storing,
+    words,
 )
 from tests.operators.things import EntryPoint
 from tests.servers import RunningQdrant
@@ -114,6 +129,34 @@ def test_a_point_alone_that_gets_500_where_nothing_else_was_written_waits(
     with pytest.raises(BrokenFlowError, match="has not taken 1 points"):
         put(remote, where, [(point(1),)], refused=DeadLetterFile(letters))
     assert dead(letters) == []
+
+
+@pytest.mark.usefixtures("naps")
+@pytest.mark.parametrize("kind", ["whole", "parts"])
+def test_a_point_alone_that_gets_500_is_told_by_what_an_earlier_run_has_written(
+    qdrant: RunningQdrant, remote: Server, tmp_path: Path, kind: str
+) -> None:
+    where, letters = collection(**HYBRID), tmp_path / "dead.jsonl"
+    late = np.arange(2 * DIM).reshape(2, DIM).astype(np.float32)
+    told: dict[str, Any] = {"dense": np.ones(DIM, np.float32), "words": words(w3=0.5), "late": late}
+    numbers = range(3) if kind == "parts" else [None]
+    before = tuple(
+        point_with(
+            "good",
+            4,
+            part=None if n is None else Part(number=n, count=3, start=n, end=n + 1),
+            source="other-topic",
+            **told,
+        )
+        for n in numbers
+    )
+    bad = replace(point_with("bad", 7, **told), payload={"text": POISON})
+    put(remote, where, [before])
+    stored_before = stored(remote, where)
+    qdrant.faults("status", status=500, count=None, routes="upsert", about=POISON)
+    put(remote, where, [(bad,)], refused=DeadLetterFile(letters))
+    assert [line["offset"] for line in dead(letters)] == [7]
+    assert stored(remote, where) == stored_before
 
 
 @pytest.mark.usefixtures("naps")

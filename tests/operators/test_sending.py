@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -66,6 +66,7 @@ def good(*items: int) -> list[object]:
     return [f"answer {item}" for item in items]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(0, 30), st.integers(0, 200))
 def test_no_outage_whenever_it_comes_and_however_long_is_an_items_fault(
     n_items: int, start: int, length: int
@@ -77,6 +78,7 @@ def test_no_outage_whenever_it_comes_and_however_long_is_an_items_fault(
         assert sending(items) == good(*items)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 15), max_size=6), st.integers(0, 40), st.integers(0, 60))
 def test_what_the_server_fails_at_alone_is_refused_and_all_others_pass(
     bad: set[int], start: int, length: int
@@ -162,6 +164,22 @@ def test_what_is_sent_again_to_see_whether_the_server_works_is_told() -> None:
     )
     sending((1, 2))
     assert again == [1, 1, 1]
+
+
+def test_an_item_alone_is_told_by_one_that_passed_in_another_life() -> None:
+    wall = Wall({2: SERVER_FAULT}, range(5))
+    lives = iter([None, None, 1])
+    sending = Sending[int, str](
+        wall.answer,
+        attempts=2,
+        nap=wall.naps.append,
+        noun="items",
+        name=str,
+        another=lambda _: next(lives),
+    )
+    [refused] = sending((2,))
+    assert isinstance(refused, Refused)
+    assert wall.sent[6:] == [(1,), (2,), (2,), (1,), (2,), (2,), (1,)]
 
 
 def test_the_log_says_what_is_tried_and_names_the_item(caplog: pytest.LogCaptureFixture) -> None:
