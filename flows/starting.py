@@ -101,7 +101,7 @@ def _set_up(settings: Process) -> None:
 def _watch(settings: Process) -> None:
     """Tell once a minute and at the end how far the flow is; end it when too many records fail."""
     PROGRESS.start(FailureLimit(max_share=settings.max_failure_share), _end)
-    atexit.register(_finish, PROGRESS.log_each_minute())
+    atexit.register(_at_exit, PROGRESS.log_each_minute())
 
 
 def _end() -> None:
@@ -111,6 +111,12 @@ def _end() -> None:
     waiting = threading.Timer(STOP.drain_s + _GRACE_S, _finish, [PROGRESS.log])
     waiting.daemon = True
     waiting.start()
+
+
+def _at_exit(tell: Callable[[], None]) -> None:
+    if not STOP.requested:  # the end of a file, not of a stream that someone has stopped early
+        PROGRESS.judge_the_end()
+    _finish(tell)
 
 
 def _finish(tell: Callable[[], None]) -> None:

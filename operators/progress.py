@@ -104,6 +104,11 @@ class Progress:
             self._steps.append((n_read, self._n_refused))
             self._judge(n_read)
 
+    def judge_the_end(self) -> None:
+        """Judge what was read when nothing more will be: then a few records are all there are."""
+        with self._lock:
+            self.broken = self.broken or self._too_many(self._read() - self._n_read_before)
+
     def told(self) -> str:
         """Say it all in one line."""
         with self._lock:
@@ -153,22 +158,27 @@ class Progress:
         self._reasons[kind] = first or f"{failure.stage}: {reason}", n + 1
 
     def _judge(self, n_read: int) -> None:
+        if self.broken or n_read < self._limit.n_least:
+            return
+        self.broken = self._too_many(n_read)
+        if self.broken:
+            _LOG.error("%s. The flow drains and ends; a restart goes on behind them.", self.broken)
+            self._end()
+
+    def _too_many(self, n_read: int) -> str | None:
         limit = self._limit
         start = n_read - limit.n_last
         while len(self._steps) > 1 and self._steps[1][0] <= start:
             self._steps.popleft()
         n_last = min(n_read, limit.n_last)
         n_failed = min(self._n_refused - self._steps[0][1], n_last)
-        too_many = n_read >= limit.n_least and n_failed > limit.max_share * n_last
-        if not too_many or self.broken:
-            return
+        if n_failed <= limit.max_share * n_last:
+            return None
         first, _ = max(self._reasons.values(), key=lambda told: told[1])
-        self.broken = (
+        return (
             f"{n_failed:,} of the last {n_last:,} records failed, more than the share of "
             f"{limit.max_share:g} that is allowed (most often {first.rstrip('.')})"
         )
-        _LOG.error("%s. The flow drains and ends; a restart goes on behind them.", self.broken)
-        self._end()
 
 
 def _on_one_line(reason: str) -> str:

@@ -115,6 +115,26 @@ def test_half_that_fails_ends_nothing_and_is_told_at_the_end(tmp_path: Path, bro
         )
 
 
+def test_a_short_file_of_which_too_much_fails_is_written_whole_and_ends_with_1(
+    tmp_path: Path, brokers: str
+) -> None:
+    lines = b"".join(value + b"\n" for _, value in [*good(3), *bad(4)])
+    (tmp_path / "in.jsonl").write_bytes(lines)
+    told = {
+        "STREAM_KAFKA_TOPICS": "",
+        "STREAM_INPUT_FILE": str(tmp_path / "in.jsonl"),
+        "STREAM_OUTPUT_FILE": str(tmp_path / "out.jsonl"),
+        "STREAM_MAX_FAILURE_SHARE": "0.5",
+    }
+    with deployed(tmp_path / "flow", brokers, **told) as flow:
+        flow.start()
+        assert flow.ended() == [1]
+        assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 3
+        assert set(letters(flow).values()) == {1}
+        assert "7 read, 3 written, 4 refused" in last_line(flow)
+        assert "error: 4 of the last 7 records failed" in flow.log()
+
+
 def test_dead_letters_stand_in_the_log_of_a_container_where_asked(
     tmp_path: Path, brokers: str
 ) -> None:

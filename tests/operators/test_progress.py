@@ -165,6 +165,22 @@ def test_a_flow_ends_when_more_than_a_share_of_the_last_records_fails(
     assert fed(HALF, batches) == ended_at
 
 
+@pytest.mark.parametrize(
+    ("n_read", "n_refused", "is_broken"),
+    [(0, 0, False), (1, 1, True), (10, 5, False), (10, 6, True), (99, 99, True)],
+)
+def test_at_its_end_a_short_run_is_judged_too(
+    n_read: int, n_refused: int, *, is_broken: bool
+) -> None:
+    counts = Counts()
+    progress, ends = tally(counts, HALF)
+    counts.read = n_read
+    progress.refused(failures(n_refused))
+    progress.judge_the_end()
+    assert (progress.broken is not None) == is_broken
+    assert ends.n_times == 0
+
+
 def test_by_default_all_may_fail() -> None:
     assert fed(NEVER, [(1_000, 1_000)] * 10) is None
 
