@@ -197,6 +197,23 @@ class SharedConsumer:
         where = (topic, partition)
         return max(self._next[where], self._no_more_before.get(where, 0))
 
+    def is_settled(self, topic: str, partition: int) -> bool:
+        """
+        Tell whether it is known what follows all that was taken: a message, or the end of the log.
+
+        A place that is kept before that may be one of a marker, whose loss would look like that of
+        a message. It reads ahead to know, and never waits.
+        """
+        if self.started and sum(map(len, self._queues.values())) < _FETCHED_AT_ONCE:
+            try:
+                self._fetch()
+            except BrokenFlowError as error:  # the next start tells it, and this one only ends
+                _LOG.debug("%s/%d: %s", topic, partition, error)
+                return True
+        where = (topic, partition)
+        is_at_end = self._no_more_before.get(where, -1) >= self._next[where]
+        return bool(self._queues[where]) or is_at_end or not self.started
+
     def watch(self) -> None:
         """Look for topics that have changed, when it is time."""
         if self._watch.look() and self.started:
@@ -271,8 +288,7 @@ class SharedConsumer:
             marks = self._consumer.get_watermark_offsets(where, cached=True)
         except KafkaException:  # nothing is known of it now
             return
-        # The stub knows no None, which is given where nothing is known yet.
-        if marks is None or not 0 <= marks[1] < wanted:  # type: ignore[redundant-expr]
+        if not 0 <= marks[1] < wanted:
             return
         if self._watermarks(topic, partition)[1] < wanted:  # a new leader may first know less
             self._jump_gap(topic, partition, wanted)

@@ -8,6 +8,7 @@ reads no more in one epoch than its budget.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
@@ -34,6 +35,9 @@ __all__ = ["KafkaSource"]
 T = TypeVar("T")
 
 _IDLE = timedelta(milliseconds=5)
+
+_SETTLED_WITHIN_S = 1.0
+"""A broker says after half a second that there is no more, unless `fetch.wait.max.ms` is other."""
 
 
 class KafkaSource(FixedPartitionedSource[Message, int]):
@@ -119,13 +123,16 @@ class _Partition(StatefulSourcePartition[Message, int]):
         self._finished: int | None = None
         self._committed: int | None = None
         self._idle = False
+        self._ends_before: float | None = None
 
     @override
     def next_batch(self) -> list[Message]:
         self._commit_finished()
         self._shared.watch()
-        if STOP.requested or self._shared.at_end(self._topic, self._partition):
+        if self._shared.at_end(self._topic, self._partition):
             raise StopIteration
+        if STOP.requested:
+            return self._end()
         limit = min(self._shared.fair_share, self._records_left)
         # Backpressure of Bytewax' own holds only between epochs.
         if limit <= 0 or self._bytes_left <= 0 or saturated():
@@ -155,6 +162,16 @@ class _Partition(StatefulSourcePartition[Message, int]):
     @override
     def close(self) -> None:
         self._shared.release()
+
+    def _end(self) -> list[Message]:
+        """End as soon as the place to go on at is known, or a broker has had its time to say it."""
+        if self._ends_before is None:
+            self._ends_before = time.monotonic() + _SETTLED_WITHIN_S
+        is_settled = self._shared.is_settled(self._topic, self._partition)
+        if is_settled or time.monotonic() >= self._ends_before:
+            raise StopIteration
+        self._idle = True
+        return []
 
     def _commit_finished(self) -> None:
         # Bytewax asks for the next epoch's messages only when the last epoch is committed.

@@ -19,7 +19,7 @@ from operators.kafka import OnGap, consuming, source
 from operators.kafka.consuming import SharedConsumer
 from operators.kafka.offsets import Offset, log_named
 from operators.kafka.watching import TopicWatch
-from tests.operators.kafka_things import fill, new_topic, reading, values
+from tests.operators.kafka_things import beside, fill, new_topic, reading, values
 from tests.operators.things import NO_TIME, EntryPoint, on_workers, wait_until
 
 OLD, NEW = Uuid(0, 1), Uuid(0, 2)
@@ -146,6 +146,21 @@ def test_a_place_after_a_gap_that_was_jumped_is_after_it_before_anything_is_read
     part.close()
 
 
+def kept_places(brokers: str, topic: str, recovery_config: RecoveryConfig) -> list[int]:
+    """Run a flow that finds nothing new, and give where it resumed."""
+    found: list[int] = []
+
+    class Told(source._Partition):
+        def __init__(self, shared: SharedConsumer, *rest: Any) -> None:
+            super().__init__(shared, *rest)
+            found.append(shared.position(topic, 0))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "_Partition", Told)
+        assert run(brokers, topic, recovery_config) == []
+    return found
+
+
 def committed_transactions(brokers: str, topic: str, numbers: Iterable[int]) -> None:
     """Write each number in a transaction of its own."""
     producer = Producer({"bootstrap.servers": brokers, "transactional.id": topic})
@@ -168,18 +183,62 @@ def test_the_place_at_the_end_of_a_log_is_past_the_marker_of_its_last_transactio
     asker = Consumer({"bootstrap.servers": brokers, "group.id": group})
     _, high = asker.get_watermark_offsets(TopicPartition(topic, 0), timeout=5)
     assert high == 6  # a marker after each
-    kept_places: list[int] = []
-
-    class Told(source._Partition):
-        def __init__(self, shared: SharedConsumer, *rest: Any) -> None:
-            super().__init__(shared, *rest)
-            kept_places.append(shared.position(topic, 0))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "_Partition", Told)
-        assert run(brokers, topic, recovery_config) == []
-    assert kept_places == [6]
+    assert kept_places(brokers, topic, recovery_config) == [6]
     asker.close()
+
+
+def test_a_source_that_is_asked_to_stop_ends_past_the_marker_of_the_message_that_it_has_read(
+    brokers: str, recovery_config: RecoveryConfig, entry_point: EntryPoint
+) -> None:
+    topic = new_topic(brokers)
+    committed_transactions(brokers, topic, [0])
+    flow, kept = reading(brokers, [topic], Reading())
+    with beside(lambda: wait_until(lambda: kept.items)):  # before the broker says: no more
+        entry_point(flow, epoch_interval=NO_TIME, recovery_config=recovery_config)
+    assert values(kept.items) == [0]
+    assert kept_places(brokers, topic, recovery_config) == [2]
+
+
+def test_a_broker_that_is_away_delays_the_end_of_a_source_by_no_more_than_its_time(
+    brokers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = new_topic(brokers)
+    committed_transactions(brokers, topic, [0])
+    part = source.KafkaSource(Cluster(brokers=brokers), [topic]).build_part(
+        "in", f"{topic}/0", None
+    )
+    wait_until(part.next_batch)
+    monkeypatch.setattr(SharedConsumer, "_fetch", lambda _: None)
+    now = 100.0
+    monkeypatch.setattr(source, "time", SimpleNamespace(monotonic=lambda: now))
+    STOP.request()
+    assert part.next_batch() == []
+    now += 0.9
+    assert part.next_batch() == []
+    now += 0.2
+    with pytest.raises(StopIteration):
+        part.next_batch()
+    part.close()
+
+
+def test_what_goes_wrong_while_a_source_looks_what_follows_is_for_the_next_start(
+    brokers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = new_topic(brokers)
+    part = source.KafkaSource(Cluster(brokers=brokers), [topic]).build_part(
+        "in", f"{topic}/0", None
+    )
+    part.next_batch()
+
+    def fail(_: object) -> None:
+        msg = "gone"
+        raise BrokenFlowError(msg)
+
+    monkeypatch.setattr(SharedConsumer, "_fetch", fail)
+    STOP.request()
+    with pytest.raises(StopIteration):
+        part.next_batch()
+    part.close()
 
 
 def test_the_place_before_a_message_that_waits_is_its_own_whatever_lies_between(
