@@ -58,8 +58,8 @@ from operators.retrieval import (
 from operators.shutdown import STOP, drain_on_signals
 from operators.spaces import VectorSpace
 from operators.stages import Stage, StageLimits, run_stages
-from operators.web import Web
 from operators.under_way import UNDER_WAY
+from operators.web import Web
 from operators.window import WindowLimits, window
 
 __all__ = [
