@@ -49,6 +49,9 @@ TRANSIENT = frozenset(
     }
 )
 
+_SETUP_TIMEOUT_MS = 10_000
+"""A port that never answers a TLS handshake is told of after this, not after librdkafka's 30 s."""
+
 _NO_ID = str(Uuid(0, 0))
 """What brokers before Apache Kafka 2.8 give."""
 
@@ -114,6 +117,7 @@ class Cluster:
         config = {
             **own,
             "bootstrap.servers": self.brokers,
+            "socket.connection.setup.timeout.ms": _SETUP_TIMEOUT_MS,
             "error_cb": complaints,
             "logger": complaints,
             **{name: _spelled(value) for name, value in self.options.items()},

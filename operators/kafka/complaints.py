@@ -66,8 +66,9 @@ class Complaints:
     """
     The callbacks of one client: what its connections meet is logged once, then each minute.
 
-    Calling it takes an error; `log` takes librdkafka's log, where alone a broker stands that hangs
-    up. All of that log goes on to the logger `operators.kafka.cluster.librdkafka`.
+    Calling it takes an error; `log` takes librdkafka's log, where alone it stands that a broker
+    hangs up, or does not answer TLS. All of that log goes on to the logger
+    `operators.kafka.cluster.librdkafka`.
     """
 
     def __init__(self, brokers: str, said: SaidOnce = _SAID) -> None:
@@ -85,8 +86,9 @@ class Complaints:
         """Take a line of librdkafka's log."""
         _LIBRDKAFKA.log(level, template, *parts)
         text = str(parts[-1]) if parts else template
-        if _meaning(text) == _PLAINTEXT_TO_TLS:
-            self._tell(_PLAINTEXT_TO_TLS, text)
+        meaning = _meaning(text)
+        if meaning in {_PLAINTEXT_TO_TLS, _TLS_TO_PLAINTEXT}:
+            self._tell(meaning, text)
 
     def _tell(self, meaning: str, text: str) -> None:
         self._explained = True

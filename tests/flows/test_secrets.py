@@ -73,7 +73,7 @@ def _answer(url: str, addresses: Sequence[str] = ()) -> str:
 
     web = Web(hosts=("img.example.org",), resolve=resolve, attempts=1, timeout_s=2, private=True)
     [answer] = fetched(web, [url]).values()
-    return f"{answer!s} {answer!r}"
+    return repr(answer)
 
 
 @pytest.mark.parametrize(

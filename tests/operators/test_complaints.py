@@ -131,6 +131,18 @@ def test_tls_to_a_plaintext_port_is_told(caplog: pytest.LogCaptureFixture) -> No
     assert said.count("does not speak TLS") == 1
 
 
+def silent(connection: socket.socket) -> None:
+    while connection.recv(1_000):
+        pass
+
+
+def test_a_port_that_never_answers_tls_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    quick = {"socket.connection.setup.timeout.ms": "1000", "security.protocol": "SSL"}
+    with serving(silent) as brokers:
+        said = told(brokers, caplog, **quick)
+    assert f"Kafka {brokers}: the port does not speak TLS" in said
+
+
 def test_plaintext_to_a_tls_port_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with serving(tls) as brokers:
         said = told(brokers, caplog)

@@ -25,7 +25,10 @@ from operators.files.content import being_written, open_content
 from operators.files.lines import _Lines
 from operators.files.sink import _line
 
-zstd = pytest.importorskip("backports.zstd", reason="the extra zstd is not installed")
+try:
+    from backports import zstd
+except ImportError:  # an extra
+    zstd = None
 
 
 def _zstd(content: bytes) -> bytes:
@@ -41,6 +44,8 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
         b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + b"".join(map(_zstd, _pieces(content)))
     ),
 }
+if zstd is None:
+    PACKERS = {name: pack for name, pack in PACKERS.items() if "zstd" not in name}
 every_packer = pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
 
 
@@ -192,7 +197,7 @@ def test_a_packed_file_gives_what_the_plain_one_gives_also_after_a_resume(
     assert told(first + rest(again)) == told(rest(opened(plain)))
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+@pytest.mark.parametrize("kind", [name for name in ("gzip", "zstd") if name in PACKERS])
 @pytest.mark.parametrize("left_out", [1, 9, 300])
 def test_a_packed_file_that_is_cut_off_fails_and_is_named(
     kind: str, left_out: int, tmp_path: Path
@@ -205,7 +210,7 @@ def test_a_packed_file_that_is_cut_off_fails_and_is_named(
         rest(part)
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+@pytest.mark.parametrize("kind", [name for name in ("gzip", "zstd") if name in PACKERS])
 def test_a_packed_file_that_is_damaged_fails_and_is_named(kind: str, tmp_path: Path) -> None:
     whole = bytearray(PACKERS[kind](b"a line that is long enough\n" * 10))
     whole[-10] ^= 0xFF
@@ -219,7 +224,7 @@ def test_without_its_package_a_zstd_file_is_told_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "docs.jsonl.zst"
-    path.write_bytes(PACKERS["zstd"](b"{}\n"))
+    path.write_bytes(bytes.fromhex("28b52ffd040019000068690a"))
     monkeypatch.setitem(sys.modules, "backports", None)
     with pytest.raises(SettingError, match=r'pip install "fastembed-stream\[zstd\]"'):
         JsonLinesSource(path, objects=True)
