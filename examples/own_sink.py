@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import bytewax.operators as op
+import numpy as np
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.testing import TestingSource, run_main
@@ -92,6 +93,9 @@ def row_of(record: Record) -> tuple[str, str, int, str, bytes]:
     """Return a record as a row of the table."""
     origin = record.origin
     vector = record.vectors["dense"]
+    if not isinstance(vector, np.ndarray):
+        msg = f"The vector 'dense' of {record.key!r} is sparse; the table holds dense ones."
+        raise TypeError(msg)
     payload = json.dumps(record.payload)
     return str(record.key), origin.source, origin.offset, payload, vector.tobytes()
 

@@ -108,7 +108,7 @@ if __name__ == "__main__":
     run_main(flow)
     for _, batch in batches:
         for record in batch.records:
-            print(record.key, record.fields["text"], record.vectors["dense"].shape)
+            print(record.key, record.fields["text"], list(record.vectors))
     for _, failures in refused:
         for failure in failures:
             print(failure.origin.key, failure.stage, failure.reason)
