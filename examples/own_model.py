@@ -1,6 +1,14 @@
 """A model of your own: one more row, known by name in this process."""
 
-from fastembed_stream import DenseText, LocalFolder, Model, TextEmbedding, catalog, locate
+from fastembed_stream import (
+    DenseText,
+    LocalFolder,
+    Model,
+    TextEmbedding,
+    catalog,
+    locate,
+    open_model,
+)
 
 # Here the folder of a model that is installed; in your code, a folder with the graph,
 # tokenizer.json, tokenizer_config.json and config.json.
@@ -14,7 +22,8 @@ mine = Model(
     model_file=installed.model_file,
     recipe=DenseText(pooling="mean", normalize=True),
 )
-catalog.add(mine)
+[vector] = open_model(mine)(["A stream of text"])
 
-[vector] = TextEmbedding("me/my-model").embed(["A stream of text"])
-print(vector.shape)  # (384,)
+catalog.add(mine)  # from now on known by name in this process
+[same] = TextEmbedding("me/my-model").embed(["A stream of text"])
+print(vector.shape, (vector == same).all())  # (384,) True

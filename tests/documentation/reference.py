@@ -143,7 +143,7 @@ def _default(parameter: Any) -> str:
 
 def _choices(hint: object) -> list[str]:
     kinds = [hint, *get_args(hint)]
-    return [one.value for kind in kinds if _is_enum(kind) for one in kind]  # type: ignore[attr-defined]  # an Enum
+    return [one.value for kind in kinds if _is_enum(kind) for one in kind]
 
 
 def _is_enum(kind: object) -> bool:

@@ -23,7 +23,7 @@ EXAMPLES = ROOT / "examples"
 SHOWN = {
     "library.py": "(384,)",
     "own_flow.py": "The train leaves at noon.",
-    "own_model.py": "(384,)",
+    "own_model.py": "(384,) True",
     "own_sink.py": "note-1 1536",
     "own_stage.py": "page-0 Bread It is baked in the morning. ['dense']",
 }
