@@ -5,6 +5,8 @@ Text to vectors, by the names of `fastembed` and several times faster.
 tokenizer is imported before a model opens.
 """
 
+import sys
+
 from fastembed_stream import catalog
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import (
@@ -12,6 +14,7 @@ from fastembed_stream.errors import (
     FastembedStreamError,
     ImageError,
     ModelFilesError,
+    RowError,
     SettingError,
     UnknownModelError,
 )
@@ -26,6 +29,7 @@ from fastembed_stream.fastembed_api import (
     TextCrossEncoder,
     TextEmbedding,
 )
+from fastembed_stream.fastembed_api.paths import Paths, install_as_fastembed
 from fastembed_stream.files import Fetching, fingerprint, locate
 from fastembed_stream.model import (
     HubRepository,
@@ -38,6 +42,7 @@ from fastembed_stream.model import (
 from fastembed_stream.muvera import Muvera
 from fastembed_stream.opened import OpenModel
 from fastembed_stream.opening import open_model
+from fastembed_stream.progress import watched
 from fastembed_stream.recipes import (
     CROSS_ENCODER,
     DENSE_TEXT,
@@ -100,6 +105,7 @@ __all__ = [
     "OpenModel",
     "PackageData",
     "PoolingType",
+    "RowError",
     "Runtime",
     "SettingError",
     "SparseEmbedding",
@@ -113,6 +119,13 @@ __all__ = [
     "UnknownModelError",
     "catalog",
     "fingerprint",
+    "install_as_fastembed",
     "locate",
     "open_model",
+    "watched",
 ]
+
+__version__ = "0.1.0"
+
+# fastembed's paths below this package; first, or an empty folder of that name would hide one.
+sys.meta_path.insert(0, Paths(__name__))

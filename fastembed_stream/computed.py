@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastembed_stream.embedder import Counts, Reading
-from fastembed_stream.errors import SettingError
+from fastembed_stream.errors import RowError, SettingError
+from fastembed_stream.rows import all_rows, rows_in
+from fastembed_stream.threads import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,13 +41,18 @@ class Computed(Generic[Row, Answer]):
     def __init__(self, rule: Rule[Row, Any, Answer]) -> None:
         self.rule = rule
         self._counts = Counts()
-        self._counting = threading.Lock()
+        self._counting = ForkSafeLock()
 
-    def __call__(self, rows: Sequence[Row]) -> list[Answer]:
-        """Answer all rows, in their order."""
-        if not rows:
+    def __call__(self, rows: Iterable[Row]) -> list[Answer]:
+        """
+        Answer all rows, in their order.
+
+        raises  RowError for the first that cannot be read, by its position
+        """
+        listed = all_rows(rows)
+        if not listed:
             return []
-        reading = self.rule.read(rows)
+        reading = self.rule.read(listed)
         with self._counting:
             self._counts = self._counts.plus(reading)
         return self.rule.answers(reading)
@@ -56,18 +62,29 @@ class Computed(Generic[Row, Answer]):
         if window < 1:
             msg = f"A window must hold at least 1 row; got {window}."
             raise SettingError(msg)
-        source = iter(rows)
+        source, n_before = rows_in(rows), 0
         while chunk := list(islice(source, window)):
-            yield from self(chunk)
+            try:
+                answers = self(chunk)
+            except RowError as error:
+                raise error.after(n_before) from error.__cause__
+            yield from answers
+            n_before += len(chunk)
 
-    def count_tokens(self, rows: Sequence[Row]) -> int:
+    def count_tokens(self, rows: Iterable[Row]) -> int:
         """Count the tokens that would be used."""
-        return int(self.rule.read(rows).lengths.sum()) if rows else 0
+        listed = all_rows(rows)
+        return int(self.rule.read(listed).lengths.sum()) if listed else 0
 
     @property
     def counts(self) -> Counts:
         """Tell what was read so far."""
         return self._counts
+
+    @property
+    def place(self) -> str:
+        """Tell where it runs."""
+        return "no graph, on the caller's thread"
 
     def warm_up(self) -> int:
         """Answer 0: there is no budget to measure."""

@@ -10,21 +10,23 @@ A row's answer does not depend on its neighbours, on the budget, on the lanes or
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 import numpy as np
+from typing_extensions import override
 
-from fastembed_stream.errors import SettingError
+from fastembed_stream.errors import RowError, SettingError
 from fastembed_stream.lanes import Lanes
 from fastembed_stream.plan import pack
+from fastembed_stream.rows import all_rows, rows_in
 from fastembed_stream.session import keep
+from fastembed_stream.threads import ForkSafeLock
 from fastembed_stream.warm_up import Budget, Layout, calibrate
 
 if TYPE_CHECKING:
@@ -111,10 +113,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class _Work(Generic[Answer]):
-    """Rows under way: their groups, and where each answer belongs."""
+    """Rows under way: their groups, where each answer belongs, and how many rows came before."""
 
     n_rows: int
     groups: list[tuple[Ints, Future[Sequence[Answer]]]]
+    n_before: int = 0
 
     def answers(self) -> list[Answer]:
         """Wait, and give one answer for each row in the order of the rows."""
@@ -122,6 +125,8 @@ class _Work(Generic[Answer]):
         try:
             for rows, group in self.groups:
                 placed.update(zip(rows.tolist(), group.result(), strict=True))
+        except RowError as error:
+            raise error.after(self.n_before) from error.__cause__
         finally:
             self.cancel()  # after a failure, what has not started would run for nobody
         return [placed[row] for row in range(self.n_rows)]
@@ -141,8 +146,8 @@ class Embedder(Generic[Row, Answer]):
     budget    tokens of one group; None measures it at the first call that is worth it, together
               with the layout of the lanes where a session has another to compare
 
-    Calls from several threads share the lanes: while one call's last groups finish, the next
-    call's first groups already run.
+    Calls from several threads share the lanes, a group of each in turn; while one call's last
+    groups finish, the next call's first groups already run.
     """
 
     def __init__(
@@ -154,7 +159,7 @@ class Embedder(Generic[Row, Answer]):
     ) -> None:
         self.family = family
         self._counts = Counts()
-        self._counting = threading.Lock()
+        self._counting = ForkSafeLock()
         self._lanes = Lanes(tuple(sessions))
         self._budget = Budget(
             budget,
@@ -170,24 +175,32 @@ class Embedder(Generic[Row, Answer]):
         other.__dict__.update(self.__dict__, family=family, _counts=Counts())
         return other
 
-    def __call__(self, rows: Sequence[Row]) -> list[Answer]:
-        """Answer all rows, in their order."""
-        return self._start(rows).answers() if rows else []
+    def __call__(self, rows: Iterable[Row]) -> list[Answer]:
+        """
+        Answer all rows, in their order.
+
+        raises  RowError for the first that cannot be read, by its position
+        """
+        listed = all_rows(rows)
+        return self._start(listed, turn=object()).answers() if listed else []
 
     def stream(self, rows: Iterable[Row], *, window: int) -> Iterator[Answer]:
         """
         Answer rows as they come, in their order.
 
         window  rows that are sorted and packed together; the next window is read while one runs
+        raises  RowError for the first row that cannot be read, by its position, once the rows of
+                the windows before it are answered
         """
         if window < 1:
             msg = f"A window must hold at least 1 row; got {window}."
             raise SettingError(msg)
         pending: deque[_Work[Answer]] = deque()
-        windows = _Windows(rows, window)
+        turn = object()  # of all its windows: a long call does not count twice
+        windows = _Windows(rows_in(rows), window, partial(self._start, turn=turn))
         try:
-            for chunk in windows:
-                pending.append(self._start(chunk))
+            for work in windows:
+                pending.append(work)
                 if len(pending) > 1:
                     yield from pending.popleft().answers()
             while pending:
@@ -198,9 +211,10 @@ class Embedder(Generic[Row, Answer]):
         if windows.error is not None:
             raise windows.error
 
-    def count_tokens(self, rows: Sequence[Row]) -> int:
+    def count_tokens(self, rows: Iterable[Row]) -> int:
         """Count the tokens that would be run, special tokens included, after truncation."""
-        return int(self.family.read(rows).lengths.sum()) if rows else 0
+        listed = all_rows(rows)
+        return int(self.family.read(listed).lengths.sum()) if listed else 0
 
     def warm_up(self) -> int:
         """Measure now what is not set, the token budget and the lanes, and give the budget."""
@@ -208,7 +222,7 @@ class Embedder(Generic[Row, Answer]):
 
     def close(self) -> None:
         """
-        End the lanes; the sessions stay open for others.
+        End the lanes, and let go of the sessions, which stay open for others that hold them.
 
         Groups that have not started are cancelled, and a later call raises RuntimeError.
         """
@@ -225,11 +239,28 @@ class Embedder(Generic[Row, Answer]):
         return self._lanes.n
 
     @property
+    def place(self) -> str:
+        """Tell where it runs, such as 'cpu, 2 lanes'."""
+        if not self.sessions:
+            return "closed"
+        devices = "+".join(dict.fromkeys(session.device for session in self.sessions))
+        return f"{devices}, {self.lanes} lane{'' if self.lanes == 1 else 's'}"
+
+    @property
     def counts(self) -> Counts:
         """Tell what was read so far."""
         return self._counts
 
-    def _start(self, rows: Sequence[Row]) -> _Work[Answer]:
+    @override
+    def __repr__(self) -> str:
+        return f"<Embedder {type(self.family).__name__}, {self.place}>"
+
+    @override
+    def __reduce__(self) -> NoReturn:
+        msg = "An Embedder holds threads and sessions; pickle the OpenModel that it belongs to."
+        raise TypeError(msg)
+
+    def _start(self, rows: Sequence[Row], n_before: int = 0, *, turn: object) -> _Work[Answer]:
         reading = self.family.read(rows)
         with self._counting:
             self._counts = self._counts.plus(reading)
@@ -237,10 +268,10 @@ class Embedder(Generic[Row, Answer]):
         n_tokens = int(widths.sum())
         budget = self.warm_up() if n_tokens >= _WORTH_MEASURING else self._budget.known
         groups = [
-            (group, self._lanes.submit(self._group, reading, group))
+            (group, self._lanes.submit(self._group, reading, group, turn=turn))
             for group in pack(widths, budget)
         ]
-        return _Work(len(widths), groups)
+        return _Work(len(widths), groups, n_before)
 
     def _group(self, session: Session, reading: Reading, rows: Ints) -> Sequence[Answer]:
         feeds = self.family.pack(reading, rows)
@@ -282,21 +313,31 @@ class Embedder(Generic[Row, Answer]):
         return (time.perf_counter() - start) * budget / n_tokens
 
 
-class _Windows(Generic[Row]):
+class _Windows(Generic[Row, Answer]):
     """
-    Rows in windows; a source that fails ends them, so that those before are answered first.
+    Rows in windows that are under way; what fails ends them, so that those before are answered.
 
-    error  what the source failed with; the rows of its unfinished window are lost with it
+    error  what the source or the reading of a window failed with; that window's rows are lost
     """
 
-    def __init__(self, rows: Iterable[Row], size: int) -> None:
-        self._rows = iter(rows)
+    def __init__(
+        self,
+        rows: Iterator[Row],
+        size: int,
+        start: Callable[[Sequence[Row], int], _Work[Answer]],
+    ) -> None:
+        self._rows = rows
         self._size = size
+        self._start = start
         self.error: Exception | None = None
 
-    def __iter__(self) -> Iterator[list[Row]]:
+    def __iter__(self) -> Iterator[_Work[Answer]]:
+        n_before = 0
         try:
             while window := list(islice(self._rows, self._size)):
-                yield window
+                yield self._start(window, n_before)
+                n_before += len(window)
+        except RowError as error:
+            self.error = error.after(n_before)
         except Exception as error:  # noqa: BLE001  `stream` raises it after the answers
             self.error = error

@@ -17,6 +17,7 @@ __all__ = [
     "FastembedStreamError",
     "ImageError",
     "ModelFilesError",
+    "RowError",
     "SettingError",
     "UnknownModelError",
 ]
@@ -49,7 +50,43 @@ class DeviceError(FastembedStreamError, RuntimeError):
     """A device that is absent, lost or out of memory: an outage, never the fault of a row."""
 
 
-class ImageError(FastembedStreamError, ValueError):
+class RowError(FastembedStreamError, ValueError, TypeError):
+    """
+    A row that cannot be read: its own fault alone, never an outage.
+
+    It is a ValueError and a TypeError, since callers wait for either where a row is None.
+
+    reason    what was got, what is expected, what to do
+    position  which row of the call it is, counted from 0; None where it is the rows altogether
+    what      what a row is: 'Text', 'Pair'
+
+    >>> print(RowError("it is None; expected str.").at(3))
+    Text 3: it is None; expected str.
+    """
+
+    def __init__(self, reason: str, position: int | None = None, what: str = "Text") -> None:
+        super().__init__(reason, position, what)
+        self.reason = redacted(reason)
+        self.position = position
+        self.what = what
+
+    def at(self, position: int) -> RowError:
+        """Give the same error with its place, and with the same cause."""
+        placed = RowError(self.reason, position, self.what)
+        placed.__cause__ = self.__cause__
+        return placed
+
+    def after(self, n_rows: int) -> RowError:
+        """Give the same error where so many rows came before those that it was counted among."""
+        return self if self.position is None else self.at(n_rows + self.position)
+
+    @override
+    def __str__(self) -> str:
+        which = "Rows" if self.position is None else f"{self.what} {self.position}"
+        return f"{which}: {self.reason}"
+
+
+class ImageError(RowError):
     """
     An image that cannot be used: the fault of its row alone, never an outage.
 
@@ -62,11 +99,11 @@ class ImageError(FastembedStreamError, ValueError):
     """
 
     def __init__(self, reason: str, position: int | None = None, path: str | None = None) -> None:
-        super().__init__(reason, position, path)
-        self.reason = redacted(reason)
-        self.position = position
+        super().__init__(reason, position, "Image")
         self.path = None if path is None else redacted(path)
+        self.args = (self.reason, position, self.path)  # a pickle is made again from them
 
+    @override
     def at(self, position: int, path: str | None = None) -> ImageError:
         """Give the same error with its place, and with the same cause."""
         placed = ImageError(self.reason, position, path or self.path)

@@ -65,7 +65,8 @@ class Muvera:
     _planes: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _planes_float32: Floats = field(init=False, repr=False, compare=False)
     _rounding: float = field(init=False, repr=False, compare=False)
-    _projection: Floats | None = field(init=False, repr=False, compare=False)
+    _projection: NDArray[np.float64] | None = field(init=False, repr=False, compare=False)
+    _projection_float32: Floats | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, least in (("dim", 1), ("k_sim", 0), ("dim_proj", 1), ("r_reps", 1)):
@@ -82,7 +83,7 @@ class Muvera:
         planes = [random.normal(size=(self.dim, self.k_sim)) for _ in range(self.r_reps)]
         signs = random.choice([-1, 1], size=(self.r_reps, self.dim, self.dim_proj))
         scaled = signs.transpose(1, 0, 2).reshape(self.dim, -1) / np.sqrt(self.dim_proj)
-        projection = scaled.astype(np.float32) if self.dim_proj < self.dim else None
+        projection = scaled if self.dim_proj < self.dim else None
         every_plane = np.concatenate(planes, axis=1)
         object.__setattr__(self, "_planes", every_plane)
         object.__setattr__(self, "_planes_float32", every_plane.astype(np.float32))
@@ -90,6 +91,8 @@ class Muvera:
         rounding = (self.dim + 2) * float(_FLOAT32.eps) * np.abs(every_plane).sum(axis=0)
         object.__setattr__(self, "_rounding", float(rounding.max(initial=0)))
         object.__setattr__(self, "_projection", projection)
+        rounded = None if projection is None else projection.astype(np.float32)
+        object.__setattr__(self, "_projection_float32", rounded)
 
     @override
     def __reduce__(self) -> tuple[type[Muvera], tuple[int, ...]]:
@@ -118,22 +121,22 @@ class Muvera:
         """Clusters of one repetition."""
         return 1 << self.k_sim
 
-    def process_document(self, vectors: Array) -> Floats:
+    def process_document(self, vectors: Array) -> Array:
         """
         Encode a document: clusters are means, empty ones take their nearest neighbour's vector.
 
         vectors  float[n_tokens, dim]
-        returns  float32[embedding_size]
+        returns  float[embedding_size]: float64 for float64, and else float32
         raises   SettingError for another shape, no tokens, or what is not a number
         """
         return self.process(vectors, fill_empty_clusters=True, normalize_by_count=True)
 
-    def process_query(self, vectors: Array) -> Floats:
+    def process_query(self, vectors: Array) -> Array:
         """
         Encode a query: clusters are sums, empty ones are zero.
 
         vectors  float[n_tokens, dim]
-        returns  float32[embedding_size]
+        returns  float[embedding_size]: float64 for float64, and else float32
         raises   SettingError for another shape, no tokens, or what is not a number
         """
         return self.process(vectors, fill_empty_clusters=False, normalize_by_count=False)
@@ -143,43 +146,44 @@ class Muvera:
         vectors: Array,
         fill_empty_clusters: bool = True,  # noqa: FBT001, FBT002  fastembed's signature
         normalize_by_count: bool = True,  # noqa: FBT001, FBT002  fastembed's signature
-    ) -> Floats:
+    ) -> Array:
         """
         Encode one multivector.
 
         vectors              float[n_tokens, dim]
         fill_empty_clusters  whether an empty cluster takes the first vector of the nearest one
         normalize_by_count   whether a cluster is the mean of its vectors, and not the sum
-        returns              float32[embedding_size]
+        returns              float[embedding_size]: float64 for float64, and else float32
         raises               SettingError for another shape, no tokens, or what is not a number
         """
-        encoded: Floats = self._encoded([vectors], fill_empty_clusters, normalize_by_count)[0]
+        encoded: Array = self._encoded([vectors], fill_empty_clusters, normalize_by_count)[0]
         return encoded
 
-    def process_documents(self, documents: Sequence[Array]) -> Floats:
+    def process_documents(self, documents: Sequence[Array]) -> Array:
         """
         Encode documents together, which is faster than one by one.
 
         documents  one float[n_tokens, dim] for each
-        returns    float32[n_documents, embedding_size]
+        returns    float[n_documents, embedding_size]: float64 where any is, and else float32
         raises     as `process_document`; the message tells which
         """
         return self._encoded(documents, fill=True, normalize=True)
 
-    def process_queries(self, queries: Sequence[Array]) -> Floats:
+    def process_queries(self, queries: Sequence[Array]) -> Array:
         """
         Encode queries together, which is faster than one by one.
 
         queries  one float[n_tokens, dim] for each
-        returns  float32[n_queries, embedding_size]
+        returns  float[n_queries, embedding_size]: float64 where any is, and else float32
         raises   as `process_query`; the message tells which
         """
         return self._encoded(queries, fill=False, normalize=False)
 
-    def _encoded(self, multivectors: Sequence[Array], fill: bool, normalize: bool) -> Floats:  # noqa: FBT001  private
+    def _encoded(self, multivectors: Sequence[Array], fill: bool, normalize: bool) -> Array:  # noqa: FBT001  private
         given = [_checked(vectors, self.dim, n) for n, vectors in enumerate(multivectors)]
         shape = (len(given), self.r_reps, self.n_clusters, self.dim_proj)
-        encoded = np.empty(shape, dtype=np.float32)
+        is_double = any(vectors.dtype == np.float64 for vectors in given)
+        encoded = np.empty(shape, dtype=np.float64 if is_double else np.float32)
         for first, chunk in _chunks(given):
             tokens = chunk[0] if len(chunk) == 1 else np.concatenate(chunk)
             start = 0
@@ -221,44 +225,46 @@ class Muvera:
         ids: Ints = sides @ (1 << np.arange(self.k_sim))
         return ids
 
-    def _projected(self, tokens: Array) -> Floats:
+    def _projected(self, tokens: Array) -> Array:
         """
         Project each token for each repetition: the sum of projections is that of the sum.
 
-        returns  float32[n_tokens, r_reps, dim_proj]
+        returns  float[n_tokens, r_reps, dim_proj]: float64 for float64, and else float32
         """
-        rounded = tokens.astype(np.float32, copy=False)
-        if self._projection is None:
-            unchanged: Floats = np.broadcast_to(
-                rounded[:, None], (len(tokens), self.r_reps, self.dim)
+        is_double = tokens.dtype == np.float64
+        floats = tokens if is_double else tokens.astype(np.float32, copy=False)
+        projection = self._projection if is_double else self._projection_float32
+        if projection is None:
+            unchanged: Array = np.broadcast_to(
+                floats[:, None], (len(tokens), self.r_reps, self.dim)
             )
             return unchanged
-        projected: Floats = rounded @ self._projection
+        projected: Array = floats @ projection
         return projected.reshape(len(tokens), self.r_reps, self.dim_proj)
 
 
 def _gather(
-    clusters: Ints, projected: Floats, encoded: Floats, *, fill: bool, normalize: bool
+    clusters: Ints, projected: Array, encoded: Array, *, fill: bool, normalize: bool
 ) -> None:
     """
     Add up one multivector's tokens by cluster, all repetitions at once.
 
     clusters   int64[n_tokens, r_reps]
-    projected  float32[n_tokens, r_reps, dim_proj]
-    encoded    float32[r_reps, n_clusters, dim_proj], where the answer goes
+    projected  float[n_tokens, r_reps, dim_proj]
+    encoded    float[r_reps, n_clusters, dim_proj], where the answer goes
     """
     n_tokens, r_reps = clusters.shape
     n_clusters = encoded.shape[1]
     belongs = np.zeros((r_reps, n_clusters, n_tokens), dtype=np.bool_)
     belongs[np.arange(r_reps), clusters, np.arange(n_tokens)[:, None]] = True
-    np.matmul(belongs.astype(np.float32), projected.transpose(1, 0, 2), out=encoded)
+    np.matmul(belongs.astype(projected.dtype), projected.transpose(1, 0, 2), out=encoded)
     if not (fill or normalize):
         return
     numbered = clusters + np.arange(r_reps) * n_clusters
     count = np.bincount(numbered.ravel(), minlength=r_reps * n_clusters)
     count = count.reshape(r_reps, n_clusters)
     if normalize:
-        encoded /= np.maximum(count, 1).astype(np.float32)[..., None]
+        encoded /= np.maximum(count, 1).astype(encoded.dtype)[..., None]
     if fill:
         repetition, empty = np.nonzero(count == 0)
         nearest = nearest_occupied(count > 0)[repetition, empty]

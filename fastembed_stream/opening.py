@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fastembed_stream import catalog
-from fastembed_stream.errors import SettingError
+from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families.bm25 import open_bm25
 from fastembed_stream.families.bm42 import open_bm42
 from fastembed_stream.families.colbert import open_colbert
@@ -19,6 +21,7 @@ from fastembed_stream.families.splade import open_inference_free_splade, open_sp
 from fastembed_stream.families.static_text import open_static_text
 from fastembed_stream.families.token_embeddings import open_token_embeddings
 from fastembed_stream.files import Fetching, locate
+from fastembed_stream.files.pointers import refuse_pointers
 from fastembed_stream.model import Model
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.recipes import (
@@ -42,7 +45,7 @@ from fastembed_stream.recipes import (
 from fastembed_stream.session import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from fastembed_stream.values import Floats
@@ -135,4 +138,26 @@ def open_model(
         max_tokens=max_tokens,
         slot=slot,
     )
-    return _OPEN[type(row.recipe)](opening, row.recipe)
+    refuse_pointers(opening.files / name for name in row.files)
+    try:
+        opened = _OPEN[type(row.recipe)](opening, row.recipe)
+    except ModelFilesError:
+        # Files that the row does not name may be to blame: a tokenizer's, or external data.
+        refuse_pointers(sorted(_beside(opening)))
+        raise
+    again = partial(
+        open_model,
+        row,
+        kind,
+        folder=folder,
+        fetching=fetching and replace(fetching, watch=None),  # who watched is not there again
+        runtime=runtime,
+        max_tokens=max_tokens,
+        slot=slot,
+    )
+    return replace(opened, model=row, reopen=again)
+
+
+def _beside(opening: Opening) -> Iterator[Path]:
+    for folder in {opening.files, (opening.files / opening.model.model_file).parent}:
+        yield from (path for path in folder.iterdir() if path.is_file())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.rows import checked_pairs
 from fastembed_stream.tokens import Reading, Tokens
 
 if TYPE_CHECKING:
@@ -102,7 +103,10 @@ class Pairs:
 
         Of a pair that is too long the longer text is cut first, down to the other's length, then
         both alike.
+
+        raises  RowError for what is no pair of texts
         """
+        pairs = checked_pairs(pairs)
         texts = list(dict.fromkeys(chain.from_iterable(pairs)))
         pieces = dict(zip(texts, self._tokens.pieces(texts), strict=True))
         rows, lost = [], []

@@ -8,7 +8,9 @@ whatever the recipe: it is what a drop-in class, `open_model` and a stage are ma
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
+
+from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.values import Floats, ImageInput, Pair, SparseEmbedding
@@ -50,6 +52,21 @@ Answer_co = TypeVar("Answer_co", covariant=True)
 
 Pooling: TypeAlias = Literal["cls", "mean", "last_token", "none"]
 """How token vectors become one: the first, the average, the last real one, or already done."""
+
+
+ImagePooling: TypeAlias = Literal["none", "cls"]
+"""How vectors of patches become one: already done, or the first."""
+
+
+def _check_pooling(pooling: str, names: Sequence[str]) -> None:
+    if pooling not in names:
+        meant = {"avg": "mean", "average": "mean", "last": "last_token", "first": "cls"}
+        meant |= {"disabled": "none", "none": "none"}
+        wanted = str(getattr(pooling, "value", pooling)).lower()
+        near = meant.get(wanted, wanted)
+        hint = f" Did you mean {near!r}?" if near in names else ""
+        msg = f"No pooling {pooling!r}; there are {', '.join(map(repr, names))}.{hint}"
+        raise SettingError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +126,7 @@ class DenseText:
     passage_task: str | None = None
 
     def __post_init__(self) -> None:
+        _check_pooling(self.pooling, get_args(Pooling))
         names = {name for name, _ in self.tasks}
         for task in (self.query_task, self.passage_task):
             if task is not None and task not in names:
@@ -382,9 +400,14 @@ class DenseImage(_OfImages):
 
     kind: ClassVar = IMAGE
 
-    pooling: Literal["none", "cls"] = "none"
+    pooling: ImagePooling = "none"
     normalize: bool = True
     output: str | int = 0
+
+    @override
+    def __post_init__(self) -> None:
+        _OfImages.__post_init__(self)
+        _check_pooling(self.pooling, get_args(ImagePooling))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from typing_extensions import override
 
+from fastembed_stream.installation import onnx_runtime
 from fastembed_stream.session import Session, outages_told
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class ReducedSession(Session):
 
     def __init__(self, first: Session, reduction: Reduction) -> None:
         super().__init__(first.bound, device=first.device, lanes=first.lanes)
-        import onnxruntime as ort
-
+        self._first = first  # held, so that who opens the graph meanwhile shares it
+        ort = onnx_runtime()
         graph = files("fastembed_stream") / "data" / "reductions" / f"{reduction}.onnx"
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -78,18 +79,18 @@ class ReducedSession(Session):
         returns  one float32[batch, dim]
         """
         [output] = outputs
-        with outages_told(self.device):
+        with outages_told(self.device), self.running() as options:
             binding = self.bound.io_binding()
             for name, array in self.taken(feeds).items():
                 binding.bind_cpu_input(name, array)
             binding.bind_output(output, self._place.name, self._place.number)
-            self.bound.run_with_iobinding(binding)
+            self.bound.run_with_iobinding(binding, options)
             [hidden] = binding.get_outputs()
             second = self._second.io_binding()
             second.bind_ortvalue_input("hidden", hidden)
             second.bind_cpu_input("mask", feeds["attention_mask"])
             second.bind_output("reduced", "cpu")
-            self._second.run_with_iobinding(second)
+            self._second.run_with_iobinding(second, options)
             return cast("Outputs", second.copy_outputs_to_cpu())
 
 

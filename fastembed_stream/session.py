@@ -3,20 +3,35 @@ ONNX Runtime, and nothing else of it elsewhere: where a graph runs, with how man
 
 On CPU a graph runs on *lanes*: concurrent `session.run` calls, each on few threads. Small groups
 on many lanes keep their tensors in cache, which beats one large group on all cores.
+
+A session is shared while somebody holds it, and known by what its files hold. Its memory comes
+back when the last holder lets go of it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
-import threading
+import os
+import sys
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from threading import Event
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from fastembed_stream.devices import available_cores, cuda_devices
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
+from fastembed_stream.files import graph_identity
+from fastembed_stream.graphs import input_types
+from fastembed_stream.installation import (
+    no_cuda_provider,
+    onnx_runtime,
+    warn_of_an_overwritten_gpu_build,
+)
+from fastembed_stream.threads import ForkSafeLock, before_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +111,10 @@ class Runtime:
             if value is not None and value < 1:
                 msg = f"Runtime({name}={value}): expected at least 1, or None to choose."
                 raise SettingError(msg)
+        if self.device not in get_args(Device):
+            names = ", ".join(map(repr, get_args(Device)))
+            msg = f"Runtime(device={self.device!r}): expected one of {names}."
+            raise SettingError(msg)
         if self.providers and (self.device == "cuda" or self.device_ids):
             msg = "Runtime: `providers` stands instead of device='cuda' and device_ids; give one."
             raise SettingError(msg)
@@ -105,13 +124,13 @@ class Session:
     """
     One graph on one device, safe to run from several threads.
 
-    bound    the session as ONNX Runtime has it
     device   'cpu', 'cuda' or the name of another active provider
     lanes    calls that may run at the same time
     inputs   names of the graph's inputs, in its order
     outputs  names of the graph's outputs, in its order
     other    opens the same graph in another layout, one lane on all threads, for warm-up to
              compare; None where the lanes were given or there is nothing to compare
+    reopen   opens the same graph once more, for a forked child where this one cannot serve
     """
 
     def __init__(
@@ -121,13 +140,40 @@ class Session:
         device: str,
         lanes: int,
         other: Callable[[], Session] | None = None,
+        reopen: Callable[[], Session] | None = None,
     ) -> None:
-        self.bound = session
+        self._bound = session
         self.device = device
         self.lanes = lanes
         self.other = other
+        self._reopen = reopen
+        self._is_lost = False
+        self._running: set[onnxruntime.RunOptions] = set()
         self.inputs = dict.fromkeys(node.name for node in session.get_inputs()).keys()
         self.outputs = tuple(node.name for node in session.get_outputs())
+        self._types = input_types(session)
+        _LIVE.add(self)
+
+    def __del__(self) -> None:
+        """Free the session, and let the system have its memory."""
+        if _STOPPED.is_set():
+            return
+        with _memory_given_back():
+            del self._bound
+
+    @property
+    def bound(self) -> onnxruntime.InferenceSession:
+        """
+        The session as ONNX Runtime has it, usable in this process.
+
+        raises  DeviceError in a forked child where the device does not survive a fork
+        """
+        if self._is_lost:
+            with _LOCK:
+                if self._is_lost:
+                    self._bound = self._opened_again()
+                    self._is_lost = False
+        return self._bound
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:
         """
@@ -137,12 +183,60 @@ class Session:
         feeds    arrays by input name; what the graph does not take is left out
         raises   DeviceError where the device failed, and ONNX Runtime's own error for bad input
         """
-        with outages_told(self.device):
-            return cast("Outputs", self.bound.run(list(outputs), self.taken(feeds)))
+        with outages_told(self.device), self.running() as options:
+            return cast("Outputs", self.bound.run(list(outputs), self.taken(feeds), options))
+
+    @contextmanager
+    def running(self) -> Iterator[onnxruntime.RunOptions]:
+        """Give the options of one run, by which the end of the program stops it."""
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        options.terminate = _STOPPED.is_set()
+        self._running.add(options)
+        try:
+            yield options
+        finally:
+            self._running.discard(options)
+
+    def stop(self) -> None:
+        """Let the runs end at their next node, with an error."""
+        for options in list(self._running):
+            options.terminate = True
 
     def taken(self, feeds: Feeds) -> Feeds:
-        """Leave out what the graph does not take."""
-        return {name: array for name, array in feeds.items() if name in self.inputs}
+        """Leave out what the graph does not take, and give the rest the types that it takes."""
+        return {
+            name: array.astype(self._types.get(name, array.dtype), copy=False)
+            for name, array in feeds.items()
+            if name in self.inputs
+        }
+
+    def after_fork(self) -> None:
+        """
+        Be ready to serve in a child that was forked with this session open.
+
+        It goes on where no other thread had a hand in it. Else it is lost, and never touched again,
+        not even to be freed: it has threads that do not exist, and would wait for them.
+        """
+        self._is_lost = self.device != "cpu" or bool(self._running) or self._has_threads()
+        self._running = set()
+        if self._is_lost:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._bound))
+
+    def _opened_again(self) -> onnxruntime.InferenceSession:
+        if self.device != "cpu" or self._reopen is None:
+            msg = (
+                f"This model was opened on {self.device!r} before the process forked, and does not "
+                "survive that. Open it in the child (lazy_load=True waits for its first use), or "
+                "start children by 'spawn'."
+            )
+            raise DeviceError(msg)
+        return self._reopen().bound
+
+    def _has_threads(self) -> bool:
+        options = self._bound.get_session_options()
+        return (options.intra_op_num_threads, options.inter_op_num_threads) != (1, 1)
 
 
 @contextmanager
@@ -161,31 +255,92 @@ def outages_told(device: str) -> Iterator[None]:
         raise
 
 
-_LOCK = threading.Lock()
-_OPEN: dict[tuple[Path, Runtime, int | None], Session] = {}
+_Key: TypeAlias = "tuple[bytes, Runtime, int | None]"
+
+_LOCK = ForkSafeLock()
+_OPEN: weakref.WeakValueDictionary[_Key, Session] = weakref.WeakValueDictionary()
+"""The sessions that somebody holds, by what they were made of."""
+_LIVE: weakref.WeakSet[Session] = weakref.WeakSet()
+_STOPPED = Event()
+
+_M_TRIM_THRESHOLD = -1
+"""glibc's name for it, see mallopt(3)."""
 
 
 def open_session(graph: Path, runtime: Runtime, *, device_id: int | None = None) -> Session:
     """
-    Open a graph, once for each set of arguments in this process.
+    Open a graph, or share it with who has it open: same content, same arguments.
 
     device_id  GPU number; None for the CPU or the first GPU
     raises     DeviceError where the wanted device did not become active,
                ModelFilesError where ONNX Runtime cannot read the graph
     """
-    key = (graph.resolve(), runtime, device_id)
+    how = replace(runtime, token_budget=None, device_ids=())
     with _LOCK:
-        if key not in _OPEN:
-            _OPEN[key] = _opened(graph, runtime, device_id)
-        return _OPEN[key]
+        key = (_identity(graph), how, device_id)
+        session = _OPEN.get(key)
+        while session is None:
+            session = _opened(graph, runtime, device_id)
+            identity = _identity(graph)
+            if identity != key[0]:  # the file was replaced while it was read
+                key, session = (identity, how, device_id), None
+        _OPEN[key] = session
+        return session
 
 
 def keep(winner: Session, *, instead_of: Session) -> None:
     """Let `open_session` give the winner from now on, and forget the other."""
     with _LOCK:
-        for key, known in _OPEN.items():
+        for key, known in list(_OPEN.items()):
             if known is instead_of:
                 _OPEN[key] = winner
+
+
+def _identity(graph: Path) -> bytes:
+    try:
+        return graph_identity(graph)
+    except OSError as error:
+        msg = f"ONNX Runtime cannot open {graph}: {error}"
+        raise ModelFilesError(msg) from error
+
+
+def _stop_all() -> None:
+    _STOPPED.set()
+    for session in list(_LIVE):
+        session.stop()
+
+
+@contextmanager
+def _memory_given_back() -> Iterator[None]:
+    """
+    Give the system back what is freed meanwhile: glibc would keep it for whoever comes next.
+
+    It keeps up to 64 MiB at the top of each arena, and each lane may have an arena; from the first
+    session that is freed on, it keeps 1 MiB.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "malloc_trim"):
+        yield
+        return
+    libc.mallopt(_M_TRIM_THRESHOLD, 1 << 20)
+    yield
+    libc.malloc_trim(0)
+
+
+def _after_fork() -> None:
+    for session in list(_LIVE):
+        session.after_fork()
+    if sys.platform == "linux" and "onnxruntime" in sys.modules:
+        # At the very end of a process ONNX Runtime waits for a thread of its own, which a child
+        # does not have (seen in 1.31). By then Python has done all that it does at its end.
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "on_exit"):
+            libc.on_exit(libc["_exit"], None)
+
+
+before_exit(_stop_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
@@ -209,6 +364,7 @@ def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
         case "cuda":
             return _cuda_session(graph, runtime, device_id)
         case "auto":
+            warn_of_an_overwritten_gpu_build()
             if cuda_devices() == 0:
                 return _session(graph, runtime, [(_CPU, {})])
             try:
@@ -219,14 +375,9 @@ def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
 
 
 def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     if _CUDA not in ort.get_available_providers():
-        msg = (
-            "device='cuda', but the installed ONNX Runtime has no CUDA provider: another package "
-            "has put `onnxruntime` over `onnxruntime-gpu`. Run: pip uninstall -y onnxruntime "
-            "onnxruntime-gpu && pip install onnxruntime-gpu"
-        )
+        msg = f"device='cuda', but {no_cuda_provider()}"
         raise DeviceError(msg)
     if cuda_devices() == 0:
         msg = (
@@ -255,15 +406,13 @@ def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Sessi
 
 
 def _preload() -> None:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
 
 
 def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str, str]]]) -> Session:
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     known = ort.get_available_providers()
     for name, _ in providers:
         if name not in known:
@@ -285,12 +434,28 @@ def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str,
             raise ModelFilesError(msg) from error
         msg = f"{providers[0][0]} did not start for {graph.name}: {error}"
         raise DeviceError(msg) from error
+    reopened = functools.partial(_reopened, graph, _identity(graph), providers)
     other = None
     if on_cpu and runtime.lanes is None and threads > 1 and _cheap_to_open(graph):
-        on_one_lane = replace(runtime, threads=threads, lanes=1)
-        other = functools.partial(_session, graph, on_one_lane, providers)
-    device = _device_of(session.get_providers()[0])
-    return Session(session, device=device, lanes=lanes, other=other)
+        other = functools.partial(reopened, replace(runtime, threads=threads, lanes=1))
+    return Session(
+        session,
+        device=_device_of(session.get_providers()[0]),
+        lanes=lanes,
+        other=other,
+        reopen=functools.partial(reopened, runtime),
+    )
+
+
+def _reopened(
+    graph: Path, identity: bytes, providers: list[tuple[str, dict[str, str]]], runtime: Runtime
+) -> Session:
+    """Open a graph once more, if its files still hold what they held."""
+    session = _session(graph, runtime, providers)
+    if _identity(graph) != identity:
+        msg = f"{graph} was replaced since the model was opened. Open the model again."
+        raise ModelFilesError(msg)
+    return session
 
 
 def _cheap_to_open(graph: Path) -> bool:
@@ -302,8 +467,7 @@ def _device_of(provider: str) -> str:
 
 
 def _session_options(told: Options, *, threads: int) -> Any:  # noqa: ANN401  binding, untyped
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

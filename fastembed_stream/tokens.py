@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastembed_stream.errors import ModelFilesError, SettingError
+from fastembed_stream.positions import Positions, stated
+from fastembed_stream.recipes import LATE_MULTIMODAL
+from fastembed_stream.rows import checked_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,27 +64,47 @@ class Tokens:
     """
     One model's tokenizer with its limit and its way to pad.
 
-    limit     most tokens of one row, special tokens included
-    pad_id    id that fills short rows
-    pad_left  whether fill goes before the text
+    limit           most tokens of one row, special tokens included
+    pad_id          id that fills short rows
+    pad_left        whether fill goes before the text
+    first_position  position of a row's first token
+    n_positions     how many tokens of a row have one; None where nothing tells
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, limit: int, pad_id: int, pad_left: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        limit: int,
+        pad_id: int,
+        pad_left: bool,
+        first_position: int = 0,
+        n_positions: int | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._right_truncation = (tokenizer.truncation or {}).get("direction", "right") == "right"
         self.limit = limit
         self.pad_id = pad_id
         self.pad_left = pad_left
+        self.first_position = first_position
+        self.n_positions = n_positions
 
     @classmethod
     def open(
-        cls, folder: Path, model: Model, *, max_tokens: int | None = None, reserved: int = 0
+        cls,
+        folder: Path,
+        model: Model,
+        *,
+        max_tokens: int | None = None,
+        reserved: int = 0,
+        added: int = 0,
     ) -> Tokens:
         """
         Load the tokenizer of a model folder.
 
         max_tokens  overrides the limit of `tokenizer_config.json`, up to the model's positions
         reserved    tokens of the limit that are kept for what a family puts in by itself
+        added       tokens that a family puts in beyond the limit
         raises      ModelFilesError where a file is missing or says too little
         """
         from tokenizers import Tokenizer
@@ -96,7 +118,8 @@ class Tokens:
             msg = f"Cannot read {folder / 'tokenizer.json'}: {error}. Fetch the model again."
             raise ModelFilesError(msg) from error
 
-        limit = _limit(config, model_config, model, folder, max_tokens) - reserved
+        positions = Positions.of(model_config)
+        limit = _limit(config, positions, model, folder, max_tokens, added=added) - reserved
         shipped_truncation, shipped_padding = tokenizer.truncation or {}, tokenizer.padding or {}
         _add_special_tokens(tokenizer, _json(folder / "special_tokens_map.json"))
         _leaves_room(tokenizer, limit, model)
@@ -111,6 +134,8 @@ class Tokens:
             limit=limit,
             pad_id=_pad_id(tokenizer, shipped_padding, config, model_config, folder),
             pad_left=side == "left",
+            first_position=positions.first,
+            n_positions=positions.n,
         )
 
     @property
@@ -125,8 +150,8 @@ class Tokens:
         return np.array(sorted(id_ for id_, token in added if token.special), dtype=np.int64)
 
     def read(self, texts: Sequence[str]) -> Reading:
-        """Turn texts into token ids, each cut to the limit."""
-        encodings = self._encode(texts)
+        """Turn texts into token ids, each cut to the limit; raise RowError for what is no text."""
+        encodings = self._encode(checked_texts(texts))
         ids = tuple(np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
         lost = [_lost(encoding) for encoding in encodings]
         return Reading(
@@ -135,6 +160,19 @@ class Tokens:
             truncated_rows=sum(count > 0 for count in lost),
             truncated_tokens=sum(lost),
         )
+
+    def positions(self, mask: Ints) -> Ints:
+        """
+        Count the tokens of each row, for graphs that want to be told.
+
+        mask     int64[batch, seq], 1 on real tokens
+        returns  int64[batch, seq], the position before the first on padding, but never below zero
+
+        Models that keep a position for padding, such as RoBERTa, count from the one after it.
+        """
+        counted: Ints = mask.cumsum(axis=1)
+        positions: Ints = np.maximum(counted * mask + (self.first_position - 1), 0)
+        return positions
 
     def pieces(self, texts: Sequence[str]) -> list[tuple[Ints, int]]:
         """
@@ -166,6 +204,17 @@ class Tokens:
         """Give a copy of the tokenizer that reads a text whole, for who measures texts."""
         copy: Tokenizer = type(self._tokenizer).from_str(self._tokenizer.to_str())
         copy.no_truncation()
+        return copy
+
+    def padded(self) -> Tokenizer:
+        """Give a copy of the tokenizer that cuts as this one does, and pads to the longest text."""
+        copy = self.untruncated()
+        copy.enable_truncation(self.limit, direction="right" if self.cuts_right else "left")
+        copy.enable_padding(
+            direction="left" if self.pad_left else "right",
+            pad_id=self.pad_id,
+            pad_token=copy.id_to_token(self.pad_id) or "[PAD]",
+        )
         return copy
 
     @property
@@ -244,34 +293,43 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _stated(value: object) -> int | None:
-    """Take a limit that means something: transformers writes 1e30 where it knows none."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= sys.maxsize:
-        return None
-    return value
-
-
 def _limit(
     config: dict[str, Any],
-    model_config: dict[str, Any],
+    positions: Positions,
     model: Model,
     folder: Path,
     max_tokens: int | None,
+    *,
+    added: int,
 ) -> int:
-    positions = _stated(model_config.get("max_position_embeddings"))
+    most = None if positions.n is None else positions.n - added
     if max_tokens is not None:
-        if max_tokens < 1 or (positions is not None and max_tokens > positions):
-            msg = f"max_tokens={max_tokens} for {model.name!r}: expected 1 to {positions or 'any'}."
+        if max_tokens < 1 or (most is not None and max_tokens > most):
+            msg = (
+                f"max_tokens={max_tokens} for {model.name!r}: expected 1 to {most or 'any'}, the "
+                "positions that the model has for tokens."
+            )
             raise SettingError(msg)
         return max_tokens
-    stated = [_stated(config.get(key)) for key in ("model_max_length", "max_length")]
-    limit = min((value for value in stated if value is not None), default=model.max_tokens)
+    limits = [stated(config.get(key)) for key in ("model_max_length", "max_length")]
+    limit = min((value for value in limits if value is not None), default=model.max_tokens)
     if limit is None:
         msg = (
             f"How long may a text be for {model.name!r}? {folder / 'tokenizer_config.json'} has no "
             "usable model_max_length or max_length. Pass max_tokens=."
         )
         raise ModelFilesError(msg)
+    # Models of pages compute positions, and a page needs as many tokens as it has patches.
+    has_pages = model.kind == LATE_MULTIMODAL
+    if most is not None and limit > most and positions.is_a_table and not has_pages:
+        _LOG.warning(
+            "%s: tokenizer_config.json allows texts of %d tokens, but the model has positions for "
+            "%d (config.json): longer texts are cut there.",
+            model.name,
+            limit,
+            most,
+        )
+        return most
     if model.max_tokens is not None and limit != model.max_tokens:
         _LOG.info(
             "%s: texts are cut at %d tokens (tokenizer_config.json); its card says %d. "

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import os
 
     from PIL import Image
 
-__all__ = ["Array", "Feeds", "Floats", "ImageInput", "Ints", "Outputs", "Pair", "SparseEmbedding"]
+__all__ = [
+    "Array",
+    "Feeds",
+    "Floats",
+    "ImageFile",
+    "ImageInput",
+    "Ints",
+    "Outputs",
+    "Pair",
+    "SparseEmbedding",
+]
 
 Floats: TypeAlias = NDArray[np.float32]
 """float32 arrays: hidden states, vectors."""
@@ -34,9 +44,21 @@ Outputs: TypeAlias = list[Floats]
 Pair: TypeAlias = tuple[str, str]
 """A query and a document, to be scored together."""
 
-ImageInput: TypeAlias = "str | Path | bytes | Image.Image"
+
+class ImageFile(Protocol):
+    """An open file in binary mode, BytesIO, or what else gives bytes when it is read."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Give the bytes from where it stands."""
+
+
+ImageInput: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | ImageFile | Image.Image"
+)
 """
-An image: a path, the bytes of a file, base64 text, or one that Pillow opened.
+An image: a path, the bytes of a file, an open file, base64 text, or one that Pillow opened.
+
+An open file is read from its beginning, stays open, and is left where it stood.
 
 Text that starts with `data:` is a data URL; text of nothing but base64 characters that starts as a
 JPEG, PNG, GIF, WebP or TIFF file does in base64 is that file; all other text is a path.

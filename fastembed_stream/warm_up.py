@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastembed_stream.errors import DeviceError, ModelFilesError
+from fastembed_stream.threads import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,7 +158,7 @@ class Budget:
         self._is_settled = given is not None and lanes_are_given
         self._candidates = GPU_BUDGETS if on_gpu else CPU_BUDGETS
         self._default = 8192 if on_gpu else 256
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     @property
     def known(self) -> int:

@@ -44,7 +44,8 @@ def build(settings: QuerySettings) -> Dataflow:
     if settings.results_file is not None:
         op.output("file", answers.oks, JsonLinesSink(settings.results_file, as_lines))
     else:
-        sink = KafkaSink(settings.cluster, [settings.results_topic or "results"])
+        topics = [settings.results_topic or "results"]
+        sink = KafkaSink(settings.cluster, topics, refused=dead_letters)
         op.output("results", answers.oks, sink)
 
     failures = op.merge("failures", queries.errs, found.errs, answers.errs)

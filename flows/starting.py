@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,14 +16,21 @@ from bytewax.outputs import FixedPartitionedSink
 from threadpoolctl import threadpool_limits
 
 from fastembed_stream.errors import FastembedStreamError
-from flows.settings import Process
+from flows.clock import begin_anew_if_the_clock_is_set_back
+from flows.recovery import recovery_folder
+from flows.settings import PREFIX, Process
 from flows.telling import log_to_stderr, tell_errors_in_a_sentence
 from operators import drain_on_signals, metrics
-from operators.shutdown import STOP
+from operators.progress import PROGRESS, FailureLimit
+from operators.shutdown import RESTART_CODE, STOP
+from operators.under_way import UNDER_WAY
 
 __all__ = ["leave_cores_to_the_lanes", "started"]
 
 Settings = TypeVar("Settings", bound=Process)
+
+_GRACE_S = 5.0
+"""What is being written when the time to drain is over."""
 
 
 def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> Dataflow:
@@ -34,6 +45,10 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
     drain_on_signals()
     STOP.ends_process = True
     tell_errors_in_a_sentence()
+    begin_anew_if_the_clock_is_set_back()
+    atexit.register(_ask_for_a_restart)
+    if (recovery := recovery_folder()) is not None and recovery.is_dir():
+        UNDER_WAY.open(recovery)
     try:
         told = settings.from_environment()
         _set_up(told)
@@ -43,6 +58,7 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
         # Whoever reads the log at night needs the sentence, not our stack.
         msg = f"error: {error}"
         raise SystemExit(msg) from error
+    _watch(told)
     return flow
 
 
@@ -54,6 +70,16 @@ def leave_cores_to_the_lanes() -> None:
     another beside them: MUVERA then takes twice the work, and no less time.
     """
     threadpool_limits(limits=1, user_api="blas")
+
+
+def _ask_for_a_restart() -> None:
+    """Say by the exit code that the flow wants to be started again: Bytewax would end with 0."""
+    if not STOP.wants_restart or hasattr(sys, "last_type"):  # an error has its own exit code
+        return
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(RESTART_CODE)
 
 
 def _ask_neighbours(flow: Dataflow) -> None:
@@ -69,4 +95,37 @@ def _set_up(settings: Process) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
     STOP.drain_s = settings.drain_s
     if settings.metrics_port is not None:
-        metrics.serve(settings.metrics_port)
+        metrics.serve(settings.metrics_port, settings.metrics_host)
+
+
+def _watch(settings: Process) -> None:
+    """Tell once a minute and at the end how far the flow is; end it when too many records fail."""
+    PROGRESS.start(FailureLimit(max_share=settings.max_failure_share), _end)
+    atexit.register(_at_exit, PROGRESS.log_each_minute())
+
+
+def _end() -> None:
+    STOP.request()
+    # The other processes of a cluster run on, and this one waits for them. When it has written
+    # what it had, it ends and takes them along.
+    waiting = threading.Timer(STOP.drain_s + _GRACE_S, _finish, [PROGRESS.log])
+    waiting.daemon = True
+    waiting.start()
+
+
+def _at_exit(tell: Callable[[], None]) -> None:
+    if not STOP.requested:  # the end of a file, not of a stream that someone has stopped early
+        PROGRESS.judge_the_end()
+    _finish(tell)
+
+
+def _finish(tell: Callable[[], None]) -> None:
+    tell()
+    if PROGRESS.broken is None:
+        return
+    msg = f"error: {PROGRESS.broken}. {PREFIX}MAX_FAILURE_SHARE says how much may fail."
+    print(msg, file=sys.stderr)  # noqa: T201  where SystemExit writes too
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)  # Bytewax has ended without an error, and so would Python

@@ -31,6 +31,7 @@ from operators.qdrant import Collection, QdrantSink, Server, Writing
 from operators.records import (
     Batch,
     Batches,
+    DamagedMessage,
     Failure,
     Failures,
     Hit,
@@ -58,11 +59,13 @@ from operators.retrieval import (
 from operators.shutdown import STOP, drain_on_signals
 from operators.spaces import VectorSpace
 from operators.stages import Stage, StageLimits, run_stages
+from operators.under_way import UNDER_WAY
 from operators.web import Web
 from operators.window import WindowLimits, window
 
 __all__ = [
     "STOP",
+    "UNDER_WAY",
     "AnswerSplit",
     "Asking",
     "Batch",
@@ -71,6 +74,7 @@ __all__ = [
     "ChunkStage",
     "Cluster",
     "Collection",
+    "DamagedMessage",
     "DeadLetterFile",
     "DeadLetterTopic",
     "DenseStage",

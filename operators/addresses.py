@@ -6,14 +6,19 @@ import ipaddress
 import socket
 from typing import TypeAlias
 
-__all__ = ["Address", "refusal", "resolved"]
+from operators.special_networks import METADATA_NAMES, NETWORKS
+
+__all__ = ["Address", "is_metadata", "refusal", "resolved"]
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""RFC 6052: an IPv4 address in the last 32 bits, which a gateway of the network unpacks."""
-
+_IPV6 = 6
 _LOW_32 = 0xFFFFFFFF
+
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
+"""RFC 5214: below any prefix, these 32 bits say that an IPv4 address of the own site follows."""
+
+_OWN = frozenset({"loopback", "private"})
 
 
 def resolved(host: str, port: int) -> list[str]:
@@ -22,45 +27,36 @@ def resolved(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
+def is_metadata(host: str) -> bool:
+    """
+    Tell the name of a cloud's metadata, whatever addresses it has.
+
+    >>> is_metadata("Metadata.Google.Internal.")
+    True
+    """
+    return host.rstrip(".").lower() in METADATA_NAMES
+
+
 def refusal(address: Address, *, private: bool) -> str:
     """
     Tell why nobody may connect to an address; empty where one may.
 
     private  whether addresses of the own network and of this machine are allowed. Never are those
-             of the link, where clouds keep their credentials, and those that are no host's
+             where clouds keep their credentials, those of the link, and those that are no host's
 
     >>> refusal(ipaddress.ip_address("169.254.169.254"), private=True)
     'link-local'
+    >>> refusal(ipaddress.ip_address("100.100.100.200"), private=True)
+    'cloud metadata'
     >>> refusal(ipaddress.ip_address("::ffff:8.8.8.8"), private=False)
     'IPv4 in IPv6'
     """
-    never = {
-        "multicast": address.is_multicast,
-        "unspecified": address.is_unspecified,
-        "link-local": address.is_link_local,
-    }
-    for kind, found in never.items():
-        if found:
-            return kind
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = _inner(address)
-        if inner is not None:
-            return inner
-    if address.is_loopback:
-        return "" if private else "loopback"
-    if address.is_reserved:
-        return "reserved"
-    if address.is_private or not address.is_global or getattr(address, "is_site_local", False):
-        return "" if private else "private"
-    return ""
-
-
-def _inner(address: ipaddress.IPv6Address) -> str | None:
-    """Judge an address that only packs an IPv4 one; None for any other."""
-    if address.ipv4_mapped is not None or address.sixtofour is not None or address.teredo:
+    if address.version == _IPV6 and int(address) >> 32 & _LOW_32 in _ISATAP:
         return "IPv4 in IPv6"
-    if address in _NAT64:
-        packed = ipaddress.IPv4Address(int(address) & _LOW_32)
+    kind = next(kind for network, kind in NETWORKS if address in network)
+    if kind == "NAT64":
         # A gateway's network has no other way to the public; it leads nowhere else.
-        return refusal(packed, private=False)
-    return None
+        return refusal(ipaddress.IPv4Address(int(address) & _LOW_32), private=False)
+    if kind == "public" or (private and kind in _OWN):
+        return ""
+    return kind

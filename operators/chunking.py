@@ -9,7 +9,7 @@ a record of its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -21,11 +21,12 @@ from fastembed_stream import Fetching, Model, catalog, locate
 from fastembed_stream.errors import SettingError
 from fastembed_stream.tokens import Tokens
 from operators.metrics import FAILURES
+from operators.omitting import payloads_of_parts
 from operators.records import Batch, Batches, Failure, Part, Record, Split
+from operators.splitting import BoundedSplitter
 from operators.stages import StageLimits, is_outage, run_stages
 
 if TYPE_CHECKING:
-    from semantic_text_splitter import TextSplitter
     from tokenizers import Tokenizer
 
 __all__ = ["ChunkStage", "chunk"]
@@ -37,6 +38,9 @@ Characters that are split at once, for each token of the limit.
 The splitter's time grows with the square of what it is given where there is no white space. So
 much holds four parts of English; less, and too many last parts are found twice.
 """
+
+_TIMES_READ = 3
+"""Times that a text may be split, since the last part of each window is found twice."""
 
 _LEAST_ROOM = 4
 """Tokens of a part besides the special ones: one character can be as many."""
@@ -51,7 +55,7 @@ class _Splitter:
     """
 
     tokenizer: Tokenizer
-    split: TextSplitter
+    split: BoundedSplitter
     limit: int
     prompt: str
 
@@ -80,15 +84,17 @@ class _Splitter:
         """
         Split window by window; the last part of each is found again as the first of the next.
 
-        So no part ends where a window happens to end, and time grows with the length alone.
+        So no part ends where a window happens to end, unless most of too many windows is in their
+        last parts. Time grows with the length alone.
         """
         n_window = _WINDOW_CHARS_PER_TOKEN * self.limit
-        at = 0
+        at, n_read = 0, 0
         while at < len(text):
             window = text[at : at + n_window]
             parts = self.split.chunk_indices(window)
+            n_read += len(window)
             after = at + len(window)
-            if after < len(text) and len(parts) > 1:
+            if after < len(text) and len(parts) > 1 and n_read <= _TIMES_READ * (at + n_window):
                 after = at + parts.pop()[0]
             yield from ((at + start, at + start + len(part)) for start, part in parts)
             at = after
@@ -136,9 +142,13 @@ class ChunkStage:
                 then has the part's text. None leaves payloads as they are
     max_tokens  most tokens of one part, special tokens included; None takes the model's limit. The
                 stage that embeds the parts needs the same limit or a higher one
-    overlap     most tokens that a part repeats of the one before
+    overlap     most tokens that a part repeats of the one before. A text whose own ends are too
+                much work to find is cut by tokens, and a part then repeats half of it at most
     prompted    whether the embedding stage puts the model's passage prompt before each part
     max_parts   a document of more parts is a failure: it is one batch for all that follows
+    max_bytes   most bytes that the payloads of a document's parts have together, as JSON. Where
+                they would have more, each part leaves out the largest fields, and says so under
+                `_stream.omitted`; its own text stays
     folder      take the model's files from here
 
     Parts keep their document's key and origin, stand together in one batch, in order, and say
@@ -146,8 +156,9 @@ class ChunkStage:
     stays one part, as it is; so does an empty one. A text of more than 16 characters for each
     token of the limit counts as longer than it, whatever its tokens are.
 
-    Time grows with the length of a text, up to `max_parts`: about 4 s for a megabyte of prose and
-    15 s for one without white space (Chinese, digits), on one core, off the worker's thread.
+    Time grows with the length of a text, whatever it is made of, up to `max_parts`: about 4 s for a
+    megabyte of prose and 15 s for one without white space (Chinese, digits), on one core, off the
+    worker's thread.
     """
 
     model: Model | str
@@ -157,6 +168,7 @@ class ChunkStage:
     overlap: int = 0
     prompted: bool = False
     max_parts: int = 10_000
+    max_bytes: int = 16 << 20
     folder: Path | None = None
     fetching: Fetching = Fetching()  # noqa: RUF009  frozen
     _opened: _Opened = field(default_factory=_Opened, init=False, repr=False)
@@ -169,9 +181,10 @@ class ChunkStage:
             most = "the limit" if self.max_tokens is None else f"max_tokens={self.max_tokens}"
             msg = f"ChunkStage(overlap={self.overlap}): expected 0 or more, and less than {most}."
             raise SettingError(msg)
-        if self.max_parts < 1:
-            msg = f"ChunkStage(max_parts={self.max_parts}): expected at least 1."
-            raise SettingError(msg)
+        for name in ("max_parts", "max_bytes"):
+            if getattr(self, name) < 1:
+                msg = f"ChunkStage({name}={getattr(self, name)}): expected at least 1."
+                raise SettingError(msg)
         _ = self.row  # an unknown name fails here, while the flow is built
 
     @property
@@ -216,18 +229,21 @@ class ChunkStage:
             msg = f"Field {self.reads!r} of record {record.key!r} is no text; it has {found}."
             raise TypeError(msg)
         spans = splitter.spans(text, self.max_parts)
+        owns = [text[start:end] for start, end in spans]
+        payloads = payloads_of_parts(
+            record.payload, text, owns, path=self.stored_as, most=self.max_bytes
+        )
         return [
-            self._part(record, text, Part(number=number, count=len(spans), start=start, end=end))
-            for number, (start, end) in enumerate(spans)
+            replace(
+                record,
+                fields={**record.fields, self.reads: own},
+                payload=payload,
+                part=Part(number=number, count=len(spans), start=start, end=end),
+            )
+            for number, ((start, end), own, payload) in enumerate(
+                zip(spans, owns, payloads, strict=True)
+            )
         ]
-
-    def _part(self, record: Record, text: str, part: Part) -> Record:
-        own = text[part.start : part.end]
-        payload = record.payload
-        if self.stored_as is not None and part.count > 1:
-            payload = _with(payload, self.stored_as, text, own)
-        fields = {**record.fields, self.reads: own}
-        return replace(record, fields=fields, payload=payload, part=part)
 
 
 @operator
@@ -250,8 +266,6 @@ def chunk(
 
 
 def _open(stage: ChunkStage) -> _Splitter:
-    from semantic_text_splitter import TextSplitter
-
     row = stage.row
     files = locate(row, folder=stage.folder, fetching=stage.fetching)
     tokens = Tokens.open(files, row, max_tokens=stage.max_tokens)
@@ -265,17 +279,5 @@ def _open(stage: ChunkStage) -> _Splitter:
             f"overlap={stage.overlap}."
         )
         raise SettingError(msg)
-    # The splitter counts without special tokens.
-    split = TextSplitter.from_huggingface_tokenizer(tokenizer, room, stage.overlap)
+    split = BoundedSplitter(tokenizer, room, stage.overlap)
     return _Splitter(tokenizer, split, tokens.limit, prompt)
-
-
-def _with(payload: Mapping[str, object], path: str, text: str, part: str) -> Mapping[str, object]:
-    """Put a part where the payload holds that very text; elsewhere the payload stays."""
-    if payload.get(path) == text:
-        return {**payload, path: part}
-    outer, dot, inner = path.partition(".")
-    nested = payload.get(outer)
-    if not dot or not isinstance(nested, Mapping):
-        return payload
-    return {**payload, outer: _with(nested, inner, text, part)}

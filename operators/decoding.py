@@ -16,15 +16,16 @@ from bytewax.dataflow import Stream, operator
 from fastembed_stream.errors import SettingError
 from operators.keys import KEY_FORMATS, KeyFormat, key_of
 from operators.metrics import FAILURES, RECORDS_READ
+from operators.numbers import check_numbers
 from operators.records import (
     Batch,
     Batches,
+    DamagedMessage,
     Failure,
     Failures,
     Message,
     Record,
     Split,
-    UnreadMessage,
 )
 from operators.shards import announce, local_shard
 
@@ -43,7 +44,8 @@ _LONGEST_PLACE = 8_000
 """Characters of a path or URL."""
 
 _NAMES_TOLD = 10
-"""Fields of an object that a reason names."""
+_LONGEST_NAME = 100
+"""Fields of an object that a reason names, and how much of each name."""
 
 
 class BadRecordError(ValueError):
@@ -147,8 +149,9 @@ def parse(schema: Schema, message: Message) -> Record:
 
     raises  BadRecordError that says what, got, expected
     """
-    if isinstance(message, UnreadMessage):
-        raise BadRecordError(message.fault)
+    if isinstance(message, DamagedMessage):
+        msg = f"The message could not be read whole: {message.damage}."
+        raise BadRecordError(msg)
     if message.value is None:
         msg = "The value is null (a tombstone); this flow deletes nothing. Expected a document."
         raise BadRecordError(msg)
@@ -200,7 +203,9 @@ def _parse_all(schema: Schema, messages: list[Message]) -> Iterable[tuple[str, B
     failures: list[Failure] = []
     for message in messages:
         try:
-            records.append(parse(schema, message))
+            record = parse(schema, message)
+            _check_numbers(record.payload)
+            records.append(record)
         except BadRecordError as error:
             failures.append(Failure.of(message, "decode", error))
     RECORDS_READ.inc(len(messages))
@@ -256,7 +261,8 @@ def _at(document: dict[str, Any], path: str) -> object:
 
 
 def _names(document: dict[str, Any]) -> str:
-    names = ", ".join(islice(document, _NAMES_TOLD)) or "none"
+    told = (name[:_LONGEST_NAME] for name in islice(document, _NAMES_TOLD))
+    names = ", ".join(told) or "none"
     n_more = len(document) - _NAMES_TOLD
     return f"{names} and {n_more:,} more" if n_more > 0 else names
 
@@ -352,6 +358,14 @@ def _without(document: Mapping[str, Any], path: str) -> dict[str, object]:
         return {name: value for name, value in document.items() if name != path}
     outer, _, inner = path.partition(".")
     return {**document, outer: _without(document[outer], inner)}
+
+
+def _check_numbers(payload: Mapping[str, object]) -> None:
+    """Refuse what REST would store and gRPC not, or a file not: every place has the same."""
+    try:
+        check_numbers(payload)
+    except ValueError as error:
+        raise BadRecordError(str(error)) from None
 
 
 def _check_depth(payload: dict[str, object]) -> None:

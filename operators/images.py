@@ -65,6 +65,8 @@ class FetchImages:
     A batch takes at most `records / web.at_once * web.timeout_s` seconds: keep it below
     `StageLimits.batch_timeout_s`. What is wrong with this machine (no sockets, no memory, no
     network, a disk that fails, an allowed folder that is gone) is an outage, and fails no record.
+    Whether it is the network or the one host, where no way leads to it, a host tells that has
+    answered before: see `fetched`.
     """
 
     given_as: ImageAs

@@ -17,15 +17,18 @@ __all__ = [
     "BATCH_SECONDS",
     "DEAD_LETTERS",
     "FAILURES",
+    "GAPS",
     "IN_FLIGHT",
     "LAST_COMMIT",
     "LAST_OFFSET",
     "POINTS_WRITTEN",
     "RECORDS_READ",
+    "RESULTS_WRITTEN",
     "RETRIES",
     "TRUNCATED_TEXTS",
     "TRUNCATED_TOKENS",
     "UNRANKED_HITS",
+    "UNREAD_PARTITIONS",
     "WINDOW_RECORDS",
     "serve",
 ]
@@ -51,21 +54,32 @@ UNRANKED_HITS = Counter(
     "stream_unranked_hits_total", "Hits without the text that a cross-encoder reads", ["stage"]
 )
 POINTS_WRITTEN = Counter("stream_points_written_total", "Points acknowledged by the vector store")
+RESULTS_WRITTEN = Counter(
+    "stream_results_written_total", "Lines on disk, or answers acknowledged by the broker"
+)
 DEAD_LETTERS = Counter("stream_dead_letters_total", "Failures written to the dead letters")
 RETRIES = Counter("stream_retries_total", "Calls repeated after an outage", ["target"])
 LAST_COMMIT = Gauge("stream_last_commit_unixtime", "When the last epoch was committed")
 LAST_OFFSET = Gauge("stream_committed_offset", "Next offset after a commit", ["topic", "partition"])
+GAPS = Counter(
+    "stream_gaps_total", "Offsets to resume from that the log does not have", ["topic", "partition"]
+)
+UNREAD_PARTITIONS = Gauge(
+    "stream_unread_partitions", "Partitions added since the start, for a restart to read", ["topic"]
+)
 
 
-def serve(port: int, address: str = "0.0.0.0") -> None:  # noqa: S104  scraped from other hosts
+def serve(port: int, address: str = "127.0.0.1") -> None:
     """
     Serve /metrics.
 
-    raises  SettingError where the port is taken
+    address  of this machine, by name or number; 0.0.0.0 for all, :: for those of IPv6 too
+    raises   SettingError where it is none, or the port is taken
     """
     try:
         start_http_server(port, addr=address)
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         msg = f"Metrics port {port} on {address} cannot be opened: {error}. Choose another."
         raise SettingError(msg) from error
-    _LOG.info("Metrics on http://%s:%d/metrics", address, port)
+    where = f"[{address}]" if ":" in address else address
+    _LOG.info("Metrics on http://%s:%d/metrics", where, port)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,7 +16,15 @@ from fastembed_stream.errors import FastembedStreamError
 from fastembed_stream.redaction import redacted
 from operators.shutdown import STOP
 
-__all__ = ["BrokenFlowError", "SaidOnce", "waited_out"]
+__all__ = [
+    "MACHINE_ERRNOS",
+    "NAME_SERVICE_ERRORS",
+    "WAY_ERRNOS",
+    "BrokenFlowError",
+    "SaidOnce",
+    "is_os_outage",
+    "waited_out",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,6 +32,63 @@ QUIET_S = 60.0
 """What goes on is said once, and then each minute."""
 
 T = TypeVar("T")
+
+MACHINE_ERRNOS = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENETDOWN,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EROFS,
+        errno.ESTALE,
+    }
+)
+"""What this machine lacks: sockets, memory, room, a disk or a network that works."""
+
+WAY_ERRNOS = frozenset(
+    {
+        errno.EADDRNOTAVAIL,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETRESET,
+        errno.ENETUNREACH,
+    }
+)
+"""
+No way to a host: this machine's network is away. A router far off may say the same of one host.
+"""
+
+NAME_SERVICE_ERRORS = frozenset(
+    {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM}
+)
+"""
+What `getaddrinfo` says where name servers are silent, refuse or fail. That a name does not exist
+(EAI_NONAME, EAI_NODATA) is an answer, and no outage.
+"""
+
+
+def is_os_outage(error: OSError) -> bool:
+    """
+    Tell an outage among the operating system's errors, whatever was asked of it.
+
+    A connection that is refused or a file that is not there is the fault of whoever named it,
+    where a stranger may name it; see `is_outage` in `stages.py` for neighbours of the flow.
+
+    >>> is_os_outage(OSError(errno.ENETUNREACH, "no network"))
+    True
+    >>> is_os_outage(socket.gaierror(socket.EAI_NONAME, "no such host"))
+    False
+    """
+    number = error.errno or 0
+    if isinstance(error, socket.gaierror) or number < 0:
+        # Numbers of another table, and on some systems the same as those of files.
+        return number in NAME_SERVICE_ERRORS
+    return number in MACHINE_ERRNOS | WAY_ERRNOS | {errno.ETIMEDOUT}
 
 
 class BrokenFlowError(FastembedStreamError, RuntimeError):

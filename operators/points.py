@@ -16,7 +16,18 @@ from bytewax.dataflow import Stream, operator
 from fastembed_stream.errors import SettingError
 from operators.decoding import RESERVED
 from operators.metrics import FAILURES
-from operators.records import Batch, Batches, Failure, Failures, Message, Part, Record, Vector
+from operators.numbers import check_numbers, check_vector
+from operators.records import (
+    Batch,
+    Batches,
+    Failure,
+    Failures,
+    Message,
+    Part,
+    Record,
+    Vector,
+    one_for_each_message,
+)
 
 __all__ = ["Identity", "Point", "PointSplit", "Points", "point_of", "to_points"]
 
@@ -129,6 +140,7 @@ def point_of(record: Record, identity: Identity, namespace: uuid.UUID) -> Point:
         "timestamp_ms": record.origin.timestamp_ms,
         "content": {name: _digest(value) for name, value in record.fields.items()},
         "model": dict(record.models),
+        **_omitted(record),
         **_place(document, record.part),
     }
     payload = {**record.payload, RESERVED: stamp}
@@ -155,6 +167,7 @@ def _made(
         for record in batch.records:
             try:
                 point = point_of(record, identity, namespace)
+                _check(record)
                 if point.size_bytes > max_bytes:
                     msg = f"The payload has {point.size_bytes:,} bytes; at most {max_bytes:,} fit."
                     raise ValueError(msg)  # noqa: TRY301  one way out for both
@@ -162,7 +175,23 @@ def _made(
             except (TypeError, ValueError) as error:
                 failures.append(Failure.of(record.origin, "point", error))
                 FAILURES.labels("point").inc()
-        yield key, (tuple(points), tuple(failures))
+        yield key, (tuple(points), one_for_each_message(tuple(failures)))
+
+
+def _check(record: Record) -> None:
+    """
+    Check what one place would store and another refuse or bend.
+
+    raises  ValueError that names the field or the vector, TypeError for a field without a name
+    """
+    names: Iterable[object] = record.payload  # of a flow's own code, which may not be checked
+    odd = next((name for name in names if not isinstance(name, str)), None)
+    if odd is not None:
+        msg = f"The payload has a field named {odd!r}; expected text."
+        raise TypeError(msg)
+    check_numbers(record.payload)
+    for name, vector in record.vectors.items():
+        check_vector(name, vector)
 
 
 def _points_only(items: list[tuple[str, tuple[Points, Failures]]]) -> Iterable[tuple[str, Points]]:
@@ -197,6 +226,13 @@ def _part_id(whole: str | int, part: Part | None, namespace: uuid.UUID) -> str |
         return whole
     # A name space for each document: no key, whatever it holds, gives the id of another's part.
     return str(uuid.uuid5(uuid.uuid5(namespace, str(whole)), str(part.number)))
+
+
+def _omitted(record: Record) -> dict[str, object]:
+    """Keep what a part says of fields that it left out."""
+    told = record.payload.get(RESERVED)
+    names = ("omitted", "omitted_more")
+    return {name: told[name] for name in names if name in told} if isinstance(told, dict) else {}
 
 
 def _place(document: str, part: Part | None) -> dict[str, object]:

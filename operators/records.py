@@ -22,6 +22,7 @@ from fastembed_stream.values import SparseEmbedding
 __all__ = [
     "Batch",
     "Batches",
+    "DamagedMessage",
     "Failure",
     "Failures",
     "Headers",
@@ -30,9 +31,9 @@ __all__ = [
     "Part",
     "Record",
     "Split",
-    "UnreadMessage",
     "Vector",
     "as_text",
+    "one_for_each_message",
 ]
 
 Vector: TypeAlias = NDArray[np.float32] | SparseEmbedding
@@ -75,14 +76,16 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadMessage(Message):
+class DamagedMessage(Message):
     """
-    A message of which not all could be read; the decoder refuses it.
+    A message of which not all could be read: what could not is empty, and `decode` refuses it.
 
-    fault  why, and what to do
+    A class of its own, since recovery stores have messages that know no such field.
+
+    damage  what could not be read, and why
     """
 
-    fault: str
+    damage: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +188,22 @@ class Failure:
 
 
 Failures: TypeAlias = tuple[Failure, ...]
+
+
+def one_for_each_message(failures: Failures) -> Failures:
+    """
+    Keep one failure for each message and stage, the first, and count the others in its reason.
+
+    A document's parts are one message: each part's dead letter would have all of it again.
+    """
+    first: dict[tuple[str, int, str], list[Failure]] = {}
+    for failure in failures:
+        where = (failure.origin.source, failure.origin.offset, failure.stage)
+        first.setdefault(where, []).append(failure)
+    return tuple(
+        replace(one, reason=f"{one.reason} (and {len(more):,} more of its parts)") if more else one
+        for one, *more in first.values()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

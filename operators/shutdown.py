@@ -9,6 +9,7 @@ exits with 0. A resume then repeats nothing.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -18,9 +19,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["STOP", "Stop", "drain_on_signals"]
+__all__ = ["RESTART_CODE", "STOP", "Stop", "drain_on_signals"]
 
 _LOG = logging.getLogger(__name__)
+
+RESTART_CODE = getattr(os, "EX_TEMPFAIL", 75)
+"""Exit code of a flow that has saved its state and wants to be started again."""
 
 
 @dataclass(slots=True)
@@ -32,11 +36,13 @@ class Stop:
     ends_process  whether a request that comes before anything has run may end the process at
                   once; only for whoever owns the process
     started       whether anything has run: from then on only the flow itself ends the process
+    wants_restart whether the flow ends by itself, to be started again
     """
 
     drain_s: float = 25.0
     ends_process: bool = False
     started: bool = False
+    wants_restart: bool = False
     _requested_at: float | None = None
 
     def request(self) -> None:
@@ -44,10 +50,18 @@ class Stop:
         if self._requested_at is None:
             self._requested_at = time.monotonic()
 
+    def restart(self, why: str) -> None:
+        """Ask all sources of this process to end, so that a supervisor starts the flow again."""
+        if not self.requested:
+            _LOG.error("%s. All that was read is written; exit code %d", why, RESTART_CODE)
+            self.wants_restart = True
+            self.request()
+
     def reset(self) -> None:
         """Forget the request and what has run: for the next flow of the same process."""
         self._requested_at = None
         self.started = False
+        self.wants_restart = False
 
     @property
     def requested(self) -> bool:

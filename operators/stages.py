@@ -8,7 +8,6 @@ the engine see the next batch before the last one is done.
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
@@ -18,7 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeAlias
 
 import bytewax.operators as op
@@ -33,14 +33,16 @@ from tenacity import (
 )
 from typing_extensions import override
 
-from fastembed_stream.errors import DeviceError, FastembedStreamError, ImageError, SettingError
+from fastembed_stream.errors import DeviceError, FastembedStreamError, RowError, SettingError
 from fastembed_stream.threads import Threads
+from operators.clocks import wall
 from operators.decoding import split
 from operators.metrics import BATCH_SECONDS, FAILURES, IN_FLIGHT, RETRIES
-from operators.outages import BrokenFlowError
+from operators.outages import BrokenFlowError, is_os_outage
 from operators.pressure import watch
-from operators.records import Batch, Batches, Failure, Split
+from operators.records import Batch, Batches, Failure, Split, one_for_each_message
 from operators.shutdown import STOP
+from operators.under_way import UNDER_WAY, Suspect, UnfinishedError
 
 __all__ = ["Stage", "StageLimits", "StageLogic", "apply", "is_outage", "run_stages"]
 
@@ -56,27 +58,6 @@ It may raise for the whole batch; the runner then finds the guilty record.
 # typing's own name: on CPython 3.10 one of collections.abc reads as a class, where Bytewax trips.
 Stages: TypeAlias = typing.Sequence[Stage]
 """Stages that run one after another over each batch."""
-
-_OUTAGE_ERRNOS = frozenset(
-    {
-        errno.EAGAIN,
-        errno.EDQUOT,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.EIO,
-        errno.EMFILE,
-        errno.ENETDOWN,
-        errno.ENETRESET,
-        errno.ENETUNREACH,
-        errno.ENFILE,
-        errno.ENOBUFS,
-        errno.ENOMEM,
-        errno.ENOSPC,
-        errno.EROFS,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-    }
-)
 
 _POLL = timedelta(milliseconds=2)
 _SLICE_S = 0.05
@@ -94,14 +75,17 @@ class StageLimits:
     in_flight        batches that run at once in a process; more than one keeps the lanes full
     batch_timeout_s  seconds after which a batch counts as hung and the flow fails
     attempts         tries in an outage before the flow fails, to be restarted from its commit
+    record_attempts  ends of the flow in a row with the same record in a stage, before that record
+                     fails; it is alone there at all of them but the first. Needs `UNDER_WAY`
     """
 
     in_flight: int = 3
     batch_timeout_s: float = 600.0
     attempts: int = 5
+    record_attempts: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("in_flight", "batch_timeout_s", "attempts"):
+        for name in ("in_flight", "batch_timeout_s", "attempts", "record_attempts"):
             if getattr(self, name) <= 0:
                 msg = f"StageLimits({name}={getattr(self, name)}): expected more than 0."
                 raise SettingError(msg)
@@ -120,12 +104,15 @@ def run_stages(
 
     Delivery: the inputs in flight are this step's state. A crash runs them again and loses none;
     a repeat gives the same vectors. A record that fails leaves on `errs` while its neighbours go
-    on; an outage is tried again and then fails the flow, which resumes from its last commit.
+    on; an outage is tried again and then fails the flow, which resumes from its last commit. A
+    record that hangs, or ends the process, runs alone after the next start, and leaves on `errs`
+    once it has done so several times in a row; see `UNDER_WAY`.
     """
-    workshop = _Workshop(tuple(stages), limits)
+    workshop = _Workshop(tuple(stages), limits, step_id)
+    pieces = partial(UNDER_WAY.pieces, step_id)
 
     def build(unfinished: tuple[Batch, ...] | None) -> StageLogic:
-        return StageLogic(workshop.submit, limits, unfinished or ())
+        return StageLogic(workshop.submit, limits, unfinished or (), pieces)
 
     return split("split", op.stateful_batch("run", up, build))
 
@@ -143,7 +130,7 @@ def is_outage(error: BaseException) -> bool:
         case FutureTimeoutError():  # on Python 3.10 not yet the same as the one above
             return True
         case OSError():
-            return error.errno in _OUTAGE_ERRNOS
+            return is_os_outage(error)
         case _:
             return False
 
@@ -179,7 +166,7 @@ def apply(stage: Stage, batch: Batch) -> Batch:
 
 def _is_no_records_fault(error: Exception) -> bool:
     """Tell a model that cannot be opened, or a wrong setting, from what a record brought along."""
-    return isinstance(error, FastembedStreamError) and not isinstance(error, ImageError)
+    return isinstance(error, FastembedStreamError) and not isinstance(error, RowError)
 
 
 def _name(stage: Stage) -> str:
@@ -189,9 +176,10 @@ def _name(stage: Stage) -> str:
 class _Workshop:
     """The threads of one step, shared by the workers of a process and started at first use."""
 
-    def __init__(self, stages: tuple[Stage, ...], limits: StageLimits) -> None:
+    def __init__(self, stages: tuple[Stage, ...], limits: StageLimits, step: str = "") -> None:
         self._stages = stages
         self._limits = limits
+        self._step = step
         self._lock = threading.Lock()
         self._threads: Threads | None = None
         self._retrying = Retrying(
@@ -214,10 +202,27 @@ class _Workshop:
         return self._threads.submit(self._run, batch)
 
     def _run(self, batch: Batch) -> Batch:
+        suspect = UNDER_WAY.suspect(self._step, batch)
+        if suspect is not None and suspect.n_ends >= self._limits.record_attempts:
+            return _unfinished_so_often(batch, suspect)
+        if suspect is not None:
+            _LOG.warning("%s; it runs alone now", _told(batch, suspect))
+        with UNDER_WAY.turn(alone=suspect is not None):
+            done = self._through_stages(batch)
+        if suspect is not None:
+            UNDER_WAY.cleared(self._step, batch)
+        return Batch(records=done.records, failures=one_for_each_message(done.failures))
+
+    def _through_stages(self, batch: Batch) -> Batch:
         with BATCH_SECONDS.time(), IN_FLIGHT.track_inprogress():
             for stage in self._stages:
-                batch = self._retrying(apply, stage, batch)
+                batch = self._retrying(self._apply, stage, batch)
         return batch
+
+    def _apply(self, stage: Stage, batch: Batch) -> Batch:
+        # Not while it waits out an outage: that the flow ends then is nobody's fault.
+        with UNDER_WAY.entered(self._step, _name(stage), batch.records):
+            return apply(stage, batch)
 
 
 class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
@@ -225,6 +230,7 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
     The batches of one worker that are under way, first in, first out.
 
     submit  starts a batch elsewhere
+    pieces  parts a batch into what must not run together
     """
 
     def __init__(
@@ -232,8 +238,10 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
         submit: Callable[[Batch], Future[Batch]],
         limits: StageLimits,
         unfinished: tuple[Batch, ...] = (),
+        pieces: Callable[[Batch], list[Batch]] = lambda batch: [batch],
     ) -> None:
         self._submit = submit
+        self._pieces = pieces
         self._limits = limits
         self._flying: deque[tuple[Batch, Future[Batch]]] = deque()
         self._first_since = time.monotonic()
@@ -267,7 +275,7 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
 
     @override
     def notify_at(self) -> datetime | None:
-        return datetime.now(timezone.utc) + _POLL if self._flying else None
+        return wall() + _POLL if self._flying else None
 
     @override
     def snapshot(self) -> tuple[Batch, ...]:
@@ -276,7 +284,7 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
     def _start(self, batch: Batch) -> None:
         if not self._flying:
             self._first_since = time.monotonic()
-        self._flying.append((batch, self._submit(batch)))
+        self._flying += [(piece, self._submit(piece)) for piece in self._pieces(batch)]
 
     def _landed(self) -> list[Batch]:
         """Give the batches that are done, up to the first that is not."""
@@ -301,6 +309,7 @@ class StageLogic(StatefulBatchLogic[Batch, Batch, tuple[Batch, ...]]):
         return future.result()
 
     def _hung(self, batch: Batch) -> DeviceError:
+        UNDER_WAY.keep()
         return DeviceError(
             f"A batch of {len(batch.records)} records is not done after "
             f"{self._limits.batch_timeout_s:.0f} s: a device or a server hangs. The flow "
@@ -312,6 +321,25 @@ def _unfinished(batch: Batch) -> BrokenFlowError:
     return BrokenFlowError(
         f"A batch of {len(batch.records)} records is not done, and the time to drain is over. "
         "They are repeated on resume."
+    )
+
+
+def _unfinished_so_often(batch: Batch, suspect: Suspect) -> Batch:
+    """Give up a record that ends the flow whenever it runs."""
+    FAILURES.labels(suspect.stage).inc(len(batch.records))
+    error = UnfinishedError(
+        f"{_told(batch, suspect)}: it hangs, or it ends the process. It is not tried again."
+    )
+    _LOG.error("%s", error)
+    failures = tuple(Failure.of(one.origin, suspect.stage, error) for one in batch.records)
+    return Batch(records=(), failures=batch.failures + one_for_each_message(failures))
+
+
+def _told(batch: Batch, suspect: Suspect) -> str:
+    origin = batch.records[0].origin
+    return (
+        f"The record at offset {origin.offset} of {origin.topic}/{origin.partition} was in stage "
+        f"{suspect.stage!r} at the last {suspect.n_ends} ends of the flow"
     )
 
 

@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
-from operators.addresses import resolved
+from operators.addresses import is_metadata, resolved
+from operators.reach import Witness
 
 __all__ = ["Resolve", "Web"]
 
@@ -49,7 +50,8 @@ class Web:
 
     hosts          names that may be asked: 'img.example.com' itself, '.example.com' all below it
     plain_http     whether http:// is allowed beside https://
-    private        whether names may lead into the own network or to this machine
+    private        whether names may lead into the own network or to this machine; never do they
+                   lead to where clouds keep credentials
     ports          other ports than 443 (and 80 for http) that may be asked
     max_bytes      of one image
     max_redirects  of one image
@@ -59,6 +61,7 @@ class Web:
     ca_file        certificates to trust, PEM; None takes those of Mozilla (`certifi`)
     resolve        how names become addresses
     tls, resolver  what is made of these: trust, and threads that resolve
+    witness        the host that answered last: while it is in reach, so is this machine's network
 
     Proxies of the environment are not used: what they connect to could not be checked.
     """
@@ -76,6 +79,7 @@ class Web:
     resolve: Resolve = resolved
     tls: ssl.SSLContext = field(init=False, repr=False, compare=False)
     resolver: _Resolver = field(init=False, repr=False, compare=False)
+    witness: Witness = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "timeout_s", "attempts", "at_once"):
@@ -91,8 +95,15 @@ class Web:
                 "'.example.com' for all below it, without scheme, port or path."
             )
             raise SettingError(msg)
+        if metadata := [host for host in self.hosts if is_metadata(host)]:
+            msg = (
+                f"Web(hosts): {metadata[0]!r} gives a cloud's credentials, and is never asked. "
+                "Leave it out."
+            )
+            raise SettingError(msg)
         object.__setattr__(self, "tls", _tls(self.ca_file))
         object.__setattr__(self, "resolver", _Resolver(self.resolve, self.at_once))
+        object.__setattr__(self, "witness", Witness())
 
     def allows(self, host: str) -> bool:
         """Tell whether a host, in ASCII, may be asked."""

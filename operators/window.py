@@ -9,9 +9,8 @@ inference is dense.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import bytewax.operators as op
@@ -20,6 +19,7 @@ from bytewax.operators import StatefulBatchLogic
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
+from operators.clocks import Clock, steady, wall
 from operators.metrics import WINDOW_RECORDS
 from operators.records import Batch, Batches, Record
 
@@ -52,7 +52,6 @@ class WindowLimits:
 
 # typing's own name: on CPython 3.10 one of collections.abc reads as a class, where Bytewax trips.
 Weigh: TypeAlias = typing.Callable[[Record], int]
-Clock: TypeAlias = Callable[[], datetime]
 
 
 def estimated_tokens(record: Record, *, most: int | None = None) -> int:
@@ -64,10 +63,6 @@ def estimated_tokens(record: Record, *, most: int | None = None) -> int:
     n_chars = sum(len(value) for value in record.fields.values() if isinstance(value, str))
     tokens = n_chars // _CHARS_PER_TOKEN + _SPECIAL_TOKENS
     return tokens if most is None else min(tokens, most)
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 @operator
@@ -86,24 +81,31 @@ def window(
     """
 
     def build(waiting: tuple[Record, ...] | None) -> WindowLogic:
-        return WindowLogic(limits, weigh, waiting or ())
+        return WindowLogic(limits, weigh, waiting or (), wall=wall)
 
     return op.stateful_batch("gather", up, build)
 
 
 class WindowLogic(StatefulBatchLogic[Batch, Batch, tuple[Record, ...]]):
-    """The state of one worker's window: who waits, how heavy, and since when."""
+    """
+    The state of one worker's window: who waits, how heavy, and since when.
+
+    clock  by which a window grows old; it never goes back
+    wall   by which Bytewax wakes it; None where that is the same clock
+    """
 
     def __init__(
         self,
         limits: WindowLimits,
         weigh: Weigh = estimated_tokens,
         resumed: tuple[Record, ...] = (),
-        clock: Clock = _now,
+        clock: Clock = steady,
+        wall: Clock | None = None,
     ) -> None:
         self._limits = limits
         self._weigh = weigh
         self._clock = clock
+        self._wall = wall or clock
         self._waiting = list(resumed)
         self._weight = sum(map(weigh, resumed))
         self._due: datetime | None = clock() if resumed else None
@@ -125,7 +127,8 @@ class WindowLogic(StatefulBatchLogic[Batch, Batch, tuple[Record, ...]]):
 
     @override
     def on_notify(self) -> tuple[list[Batch], bool]:
-        # A call may be stale: Bytewax keeps the time of a window that has closed since.
+        # A call may be stale: Bytewax keeps the time of a window that has closed since. Or the
+        # clock was set forth, and the window is not as old as that.
         if self._due is None or self._clock() < self._due:
             return [], not self._waiting
         return [self._close()], True
@@ -136,7 +139,7 @@ class WindowLogic(StatefulBatchLogic[Batch, Batch, tuple[Record, ...]]):
 
     @override
     def notify_at(self) -> datetime | None:
-        return self._due
+        return None if self._due is None else self._wall() + (self._due - self._clock())
 
     @override
     def snapshot(self) -> tuple[Record, ...]:

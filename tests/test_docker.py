@@ -81,6 +81,13 @@ def test_the_environment_of_the_container_is_accepted_whole(
     assert settings.dead_letter_topic, "a file in a container is gone with it"
 
 
+def test_the_metrics_of_the_container_are_scraped_from_outside_of_it(settings: Settings) -> None:
+    [scraped] = yaml.safe_load(COMPOSE["configs"]["prometheus"]["content"])["scrape_configs"]
+    [target] = scraped["static_configs"][0]["targets"]
+    assert target == f"flow:{settings.metrics_port}"
+    assert settings.metrics_host == "0.0.0.0"  # noqa: S104  of the container
+
+
 def test_dead_letters_that_no_topic_takes_are_in_a_volume() -> None:
     place = Path(image_environment()[f"{PREFIX}DEAD_LETTER_FILE"])
     assert str(place.parent) in exec_form("VOLUME")

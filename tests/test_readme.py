@@ -255,10 +255,23 @@ def test_the_table_of_dead_letter_headers_has_each_one_and_no_other() -> None:
     named = {
         name.removeprefix(prefix).lstrip(".") for cell in cells for name in cell[1:-1].split("`, `")
     }
-    origin = Message(topic="t", partition=0, offset=0, key=b"k", value=b"too long")
-    failure = Failure.of(origin, "decode", ValueError("no"))
-    written = dead_letter.as_message(failure, "dead", "step", max_value_bytes=1)
-    assert named == {name.removeprefix(prefix) for name, _ in written.headers}
+    origin = Message(
+        topic="t",
+        partition=0,
+        offset=0,
+        key=b"long" * 100,
+        value=b"too long",
+        timestamp_ms=1,
+        headers=(("h", b"v"),),
+    )
+    failure = Failure.of(origin, "decode", ValueError("no" * 100))
+    written = {
+        name.removeprefix(prefix)
+        for max_bytes in (1, 10_000)
+        for name, _ in dead_letter.as_message(failure, "dead", "step", max_bytes).headers
+        if name.startswith(prefix)
+    }
+    assert named == written
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:

@@ -11,7 +11,6 @@ of CLIP.
 from __future__ import annotations
 
 import difflib
-import threading
 
 from fastembed_stream.catalog import (
     cross_encoder,
@@ -24,10 +23,11 @@ from fastembed_stream.catalog import (
 from fastembed_stream.errors import SettingError, UnknownModelError
 from fastembed_stream.model import Model
 from fastembed_stream.recipes import DENSE_TEXT, Kind
+from fastembed_stream.threads import ForkSafeLock
 
 __all__ = ["add", "find", "is_shipped", "models", "named", "names"]
 
-_LOCK = threading.Lock()
+_LOCK = ForkSafeLock()
 _SHIPPED = (
     *dense_text.MODELS,
     *sparse_text.MODELS,

@@ -16,6 +16,7 @@ import numpy as np
 
 from fastembed_stream.computed import Computed
 from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.rows import checked_texts
 from fastembed_stream.values import SparseEmbedding
 from fastembed_stream.words import (
     Remembered,
@@ -65,7 +66,7 @@ class Bm25Rule:
 
     def read(self, rows: Sequence[str]) -> _Reading:
         """Split texts into words, stop words included."""
-        words = tuple(map(self._split, rows))
+        words = tuple(map(self._split, checked_texts(rows)))
         return _Reading(
             words=words, lengths=np.fromiter(map(len, words), dtype=np.int64, count=len(words))
         )

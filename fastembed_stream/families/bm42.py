@@ -17,6 +17,7 @@ from fastembed_stream.computed import Computed
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.families.word_pieces import WordPieces
+from fastembed_stream.graphs import Expected, check_graph
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.values import SparseEmbedding
 from fastembed_stream.words import Remembered, snowball, stop_words, token_id
@@ -141,6 +142,9 @@ def open_bm42(opening: Opening, recipe: Bm42) -> OpenModel[str, str, SparseEmbed
         tokens=tokens,
         outputs=(output_name(recipe.output, sessions[0].outputs),),
     )
+    what = "BM42 expects the graph to give attention of shape (batch, heads, seq, seq)"
+    attention = Expected(what=what, ranks=(4,))
+    check_graph(opening.model, sessions[0], family, attention)
     return OpenModel(
         documents=Embedder(family, sessions, budget=opening.runtime.token_budget),
         queries=Computed(Bm42Queries(tokens, dimensions)),

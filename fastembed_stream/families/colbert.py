@@ -17,9 +17,10 @@ import numpy as np
 from typing_extensions import override
 
 from fastembed_stream.embedder import Embedder
-from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.families.token_embeddings import token_vectors
+from fastembed_stream.graphs import check_graph, of_each_token
 from fastembed_stream.opened import Opening, OpenModel
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class ColbertQueries(ColbertFamily):
             "input_ids": ids,
             "attention_mask": attended.astype(np.int64),
             "token_type_ids": np.zeros_like(ids),
+            "position_ids": self.tokens.positions((place < own).astype(np.int64)),
             _KEPT: place < own,
         }
 
@@ -147,9 +149,18 @@ def open_colbert(opening: Opening, recipe: Colbert) -> OpenModel[str, str, Float
     raises  SettingError where the graph lacks the wanted output, ModelFilesError where the
             vocabulary lacks the mask
     """
-    tokens = opening.tokens(reserved=1 if recipe.marker_is_counted else 0)
+    tokens = opening.tokens(
+        reserved=1 if recipe.marker_is_counted else 0, added=0 if recipe.marker_is_counted else 1
+    )
     sessions = opening.sessions()
     outputs = (output_name(recipe.output, sessions[0].outputs),)
+    n_filled = 0 if recipe.query_length is None else recipe.query_length + 1
+    if tokens.n_positions is not None and n_filled > tokens.n_positions:
+        msg = (
+            f"query_length={recipe.query_length} and the marker of {opening.model.name!r} are "
+            f"{n_filled} tokens, but the model has positions for {tokens.n_positions}."
+        )
+        raise SettingError(msg)
     documents = ColbertDocuments(
         tokens=tokens,
         outputs=outputs,
@@ -162,10 +173,11 @@ def open_colbert(opening: Opening, recipe: Colbert) -> OpenModel[str, str, Float
         outputs=outputs,
         marker=recipe.query_marker,
         normalize=recipe.normalize_queries,
-        n_filled=0 if recipe.query_length is None else recipe.query_length + 1,
+        n_filled=n_filled,
         mask_id=tokens.pad_id if recipe.query_length is None else _mask_id(tokens, recipe),
         attend=recipe.attend_to_expansion,
     )
+    check_graph(opening.model, sessions[0], documents, of_each_token(opening.model.dim))
     embedder = Embedder(documents, sessions, budget=opening.runtime.token_budget)
     return OpenModel(
         documents=embedder,

@@ -16,10 +16,10 @@ import numpy as np
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ImageError, ModelFilesError
 from fastembed_stream.families.images import Decoding, sample_image
-from fastembed_stream.families.page_queries import PageQueries, real_vectors
+from fastembed_stream.families.page_queries import PageQueries, check_pages, real_vectors
 from fastembed_stream.families.texts import TextFamily
 from fastembed_stream.opened import Opening, OpenModel
-from fastembed_stream.pixels import path_of
+from fastembed_stream.pixels import HeldImage, held, path_of
 from fastembed_stream.pixels.tiles import WHOLE
 from fastembed_stream.tokens import Reading
 
@@ -51,7 +51,7 @@ class Pages:
     broken  by row, what is wrong with those that cannot be read
     """
 
-    rows: tuple[ImageInput, ...]
+    rows: tuple[HeldImage, ...]
     prompt: Reading
     broken: Mapping[int, ImageError] = field(default_factory=dict)
 
@@ -101,14 +101,17 @@ class TiledPages:
         """Read the headers, which say how each page will be split; one that fails is kept."""
         grids: list[Grid | None] = []
         broken: dict[int, ImageError] = {}
+        images: list[HeldImage] = []
         for number, row in enumerate(rows):
             try:
-                grids.append(self.decoding.preprocessing.grid(row))
+                images.append(held(row))
+                grids.append(self.decoding.preprocessing.grid(images[-1]))
             except ImageError as error:
-                # Raised by `pack`: here it would come before the answers to earlier windows.
+                # Raised by `pack`: whoever counts tokens need not hear of it.
                 broken[number] = error.at(number, path_of(row))
+                images[number:] = [b""]
                 grids.append(None)
-        return Pages(rows=tuple(rows), prompt=self._prompts(grids), broken=broken)
+        return Pages(rows=tuple(images), prompt=self._prompts(grids), broken=broken)
 
     def widths(self, reading: Pages) -> Ints:
         """Give each page's own tokens."""
@@ -198,6 +201,7 @@ def open_colmodernvbert(
         blank=(1, 3, edge, edge),
         blank_for_each=False,
     )
+    check_pages(opening, sessions[0], pages, queries)
     documents = Embedder(pages, sessions, budget=opening.runtime.token_budget)
     return OpenModel(
         documents=documents, queries=documents.with_family(queries), max_tokens=tokens.limit

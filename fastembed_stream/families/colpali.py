@@ -14,7 +14,7 @@ import numpy as np
 
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.families.images import Decoding, ImageFamily, Images
-from fastembed_stream.families.page_queries import PageQueries
+from fastembed_stream.families.page_queries import PageQueries, check_pages
 from fastembed_stream.opened import Opening, OpenModel
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def open_colpali(opening: Opening, recipe: ColPali) -> OpenModel[ImageInput, str
         blank_for_each=True,
         blank_tokens=_N_PATCHES,
     )
+    check_pages(opening, sessions[0], pages, queries)
     documents = Embedder(pages, sessions, budget=opening.runtime.token_budget)
     return OpenModel(
         documents=documents, queries=documents.with_family(queries), max_tokens=tokens.limit

@@ -10,6 +10,7 @@ import numpy as np
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
+from fastembed_stream.graphs import Expected, check_graph
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pairs import PairReading, Pairs
 
@@ -31,6 +32,8 @@ _SAMPLE = (
     ),
 )
 """About as long as a question and a passage, to measure speed with."""
+
+_SHORT = ("a", "b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,5 +105,8 @@ def open_cross_encoder(opening: Opening, recipe: CrossEncoder) -> OpenModel[Pair
             tokens=tokens, outputs=(output_name(recipe.output, sessions[0].outputs),)
         ),
     )
+    what = "A cross-encoder's graph should give scores of shape (batch, labels)"
+    scores = Expected(what=what, ranks=(2,))
+    check_graph(opening.model, sessions[0], family, scores, row=_SHORT)
     embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
     return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastembed_stream.embedder import Embedder
-from fastembed_stream.families.images import Decoding, ImageFamily, Images
+from fastembed_stream.families.images import Decoding, ImageFamily, Images, white_image
 from fastembed_stream.families.texts import output_name
+from fastembed_stream.graphs import Expected, check_graph
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import normalized
 
@@ -72,6 +73,20 @@ def open_dense_image(
         recipe=recipe,
         dim=opening.model.dim,
         input_=next(iter(sessions[0].inputs)),
+    )
+    dim = opening.model.dim
+    what = f"A model of images should give vectors of shape (batch, {dim})"
+    expected = Expected(what=what, width=dim, joined=True)
+    if recipe.pooling == "cls":
+        what = f"Pooling 'cls' expects the graph to give shape (batch, patches, {dim})"
+        expected = Expected(what=what, width=dim)
+    check_graph(
+        opening.model,
+        sessions[0],
+        family,
+        expected,
+        row=white_image(),
+        of_one_size=family.decoding.preprocessing.gives_one_size,
     )
     embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
     return OpenModel(documents=embedder, queries=embedder)

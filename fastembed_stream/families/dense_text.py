@@ -11,6 +11,7 @@ from typing_extensions import override
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
+from fastembed_stream.graphs import Expected, check_graph
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import POOLS, normalized
 from fastembed_stream.reduced import all_reduced
@@ -73,8 +74,6 @@ def open_dense_text(opening: Opening, recipe: DenseText) -> OpenModel[str, str, 
     tokens, sessions = opening.tokens(), opening.sessions()
     output = output_name(recipe.output, sessions[0].outputs)
     tasks = dict(recipe.tasks)
-    if recipe.pooling != "none" and (pooled := all_reduced(sessions, output, recipe.pooling)):
-        sessions, recipe = pooled, replace(recipe, pooling="none")
     family = DenseTextFamily(
         recipe=recipe,
         tokens=tokens,
@@ -82,8 +81,22 @@ def open_dense_text(opening: Opening, recipe: DenseText) -> OpenModel[str, str, 
         pad_to=tokens.limit if recipe.pad_to_max_tokens else None,
         task=tasks.get(recipe.passage_task or ""),
     )
+    check_graph(opening.model, sessions[0], family, _expected(recipe, opening.model.dim))
+    if recipe.pooling != "none" and (pooled := all_reduced(sessions, output, recipe.pooling)):
+        sessions, family = pooled, replace(family, recipe=replace(recipe, pooling="none"))
     documents = Embedder(family, sessions, budget=opening.runtime.token_budget)
     queries = documents
     if recipe.query_task is not None:
         queries = documents.with_family(family.for_task(recipe.query_task))
     return OpenModel(documents=documents, queries=queries, max_tokens=tokens.limit)
+
+
+def _expected(recipe: DenseText, dim: int) -> Expected:
+    shapes = f"token vectors of shape (batch, seq, {dim})"
+    ranks: tuple[int, ...] = (3,)
+    if recipe.pooling == "none":
+        shapes, ranks = f"vectors of shape (batch, {dim})", (2,)
+    elif recipe.pooling == "cls":
+        shapes, ranks = f"{shapes}, or one of (batch, {dim})", (2, 3)
+    what = f"Pooling {recipe.pooling!r} expects the graph to give {shapes}"
+    return Expected(what=what, ranks=ranks, width=dim)

@@ -11,12 +11,14 @@ import numpy as np
 
 from fastembed_stream.devices import available_cores
 from fastembed_stream.errors import ImageError, ModelFilesError
-from fastembed_stream.pixels import ImageReader, Preprocessing, path_of
+from fastembed_stream.pixels import HeldImage, ImageReader, Preprocessing, held, path_of
 from fastembed_stream.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
+
+    from PIL import Image
 
     from fastembed_stream.opened import Opening
     from fastembed_stream.recipes import ColModernVbert, ColPali, DenseImage
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     ImageRecipe: TypeAlias = DenseImage | ColPali | ColModernVbert
 
-__all__ = ["TOKENS_PER_IMAGE", "Decoding", "ImageFamily", "Images", "sample_image"]
+__all__ = ["TOKENS_PER_IMAGE", "Decoding", "ImageFamily", "Images", "sample_image", "white_image"]
 
 TOKENS_PER_IMAGE = 128
 """
@@ -37,6 +39,7 @@ _ALONE = 1 << 20
 """More tokens than any budget has: such a row shares its group with no other."""
 
 _SAMPLE_SIZE = (800, 600)
+_SMALL_SIZE = (64, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ class Images:
     row_tokens  what each counts for
     """
 
-    rows: tuple[ImageInput, ...]
+    rows: tuple[HeldImage, ...]
     row_tokens: int = TOKENS_PER_IMAGE
 
     @property
@@ -157,8 +160,18 @@ class ImageFamily:
     row_tokens: int = TOKENS_PER_IMAGE
 
     def read(self, rows: Sequence[ImageInput]) -> Images:
-        """Keep the images: they are decoded on the lanes, while others are inferred."""
-        return Images(rows=tuple(rows), row_tokens=self.row_tokens)
+        """
+        Keep the images: they are decoded on the lanes, while others are inferred.
+
+        raises  ImageError with the position of the first file that cannot be read
+        """
+        images: list[HeldImage] = []
+        for position, row in enumerate(rows):
+            try:
+                images.append(held(row))
+            except ImageError as error:
+                raise error.at(position) from error.__cause__
+        return Images(rows=tuple(images), row_tokens=self.row_tokens)
 
     def widths(self, reading: Images) -> Ints:
         """Give what each image costs; images that become of unlike size cannot share a group."""
@@ -188,3 +201,10 @@ def sample_image() -> bytes:
     smooth = Image.fromarray(small).resize(_SAMPLE_SIZE, Image.Resampling.BICUBIC)
     smooth.save(file, "JPEG", quality=85)
     return file.getvalue()
+
+
+def white_image() -> Image.Image:
+    """Make an image that is quickly made into numbers, to try a graph with."""
+    from PIL import Image
+
+    return Image.new("RGB", _SMALL_SIZE, "white")

@@ -19,6 +19,7 @@ from fastembed_stream.errors import ModelFilesError
 from fastembed_stream.families.minicoil_files import Lexicon, Meanings
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.families.word_pieces import WordPieces
+from fastembed_stream.graphs import check_graph, of_each_token
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.values import SparseEmbedding
 from fastembed_stream.words import bm25_weights
@@ -139,6 +140,8 @@ def open_minicoil(opening: Opening, recipe: MiniCoil) -> OpenModel[str, str, Spa
         tokens=tokens,
         outputs=(output_name(recipe.output, sessions[0].outputs),),
     )
+    hidden = int(meanings.matrices.shape[1])
+    check_graph(opening.model, sessions[0], family, of_each_token(hidden))
     documents = Embedder(family, sessions, budget=opening.runtime.token_budget)
     return OpenModel(
         documents=documents,

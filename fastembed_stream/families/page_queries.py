@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from typing_extensions import override
 
+from fastembed_stream.families.images import white_image
 from fastembed_stream.families.texts import TextFamily
+from fastembed_stream.graphs import check_graph, of_each_token
+from fastembed_stream.rows import checked_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fastembed_stream.embedder import Family
+    from fastembed_stream.opened import Opening
+    from fastembed_stream.session import Session
     from fastembed_stream.tokens import Reading
-    from fastembed_stream.values import Feeds, Floats, Ints, Outputs
+    from fastembed_stream.values import Feeds, Floats, ImageInput, Ints, Outputs
 
-__all__ = ["PageQueries", "real_vectors"]
+__all__ = ["PageQueries", "check_pages", "real_vectors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,8 @@ class PageQueries(TextFamily):
     @override
     def read(self, rows: Sequence[str]) -> Reading:
         """Turn texts into token ids, with what the model wants around them."""
-        reading = self.tokens.read([self.prefix + row + self.suffix for row in rows])
+        texts = [self.prefix + row + self.suffix for row in checked_texts(rows)]
+        reading = self.tokens.read(texts)
         if not self.first_ids:
             return reading
         first = np.array(self.first_ids, dtype=np.int64)
@@ -77,6 +84,28 @@ class PageQueries(TextFamily):
         """
         [vectors] = outputs
         return real_vectors(vectors, feeds["attention_mask"])
+
+
+def check_pages(
+    opening: Opening,
+    session: Session,
+    pages: Family[ImageInput, Any, Floats],
+    queries: PageQueries,
+) -> None:
+    """
+    Refuse a graph that does not take pages and queries; none of them is run, which takes seconds.
+
+    raises  SettingError
+    """
+    expected = of_each_token(opening.model.dim)
+    tried: Sequence[tuple[Family[Any, Any, Floats], object]] = (
+        (pages, white_image()),
+        (queries, "a"),
+    )
+    for family, row in tried:
+        check_graph(
+            opening.model, session, family, expected, row=row, of_one_size=False, runs=False
+        )
 
 
 def real_vectors(vectors: Floats, mask: Ints) -> list[Floats]:

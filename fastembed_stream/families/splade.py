@@ -18,6 +18,7 @@ from fastembed_stream.computed import Computed
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
+from fastembed_stream.graphs import Expected, check_graph
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.reduced import all_reduced
 from fastembed_stream.values import SparseEmbedding
@@ -160,13 +161,16 @@ def _documents(
 ) -> Embedder[str, SparseEmbedding]:
     sessions = opening.sessions()
     name = output_name(output, sessions[0].outputs)
-    sessions = all_reduced(sessions, name, "max") or sessions
     family = SpladeFamily(
         tokens=tokens,
         outputs=(name,),
         logarithms=logarithms,
         left_out=np.zeros(0, dtype=np.int64) if left_out is None else left_out,
     )
+    what = "SPLADE expects the graph to give logits of shape (batch, seq, vocabulary)"
+    logits = Expected(what=what, ranks=(2, 3))
+    check_graph(opening.model, sessions[0], family, logits)
+    sessions = all_reduced(sessions, name, "max") or sessions
     return Embedder(family, sessions, budget=opening.runtime.token_budget)
 
 

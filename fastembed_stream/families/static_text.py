@@ -14,8 +14,10 @@ import numpy as np
 
 from fastembed_stream.computed import Computed
 from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.graphs import Expected, check_shape
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import normalized
+from fastembed_stream.rows import checked_texts
 from fastembed_stream.tokens import Reading
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ class StaticTextRule:
 
     def read(self, rows: Sequence[str]) -> Reading:
         """Turn texts into token ids, unknown tokens included."""
-        encodings = self._tokenizer.encode_batch_fast(list(rows), add_special_tokens=False)
+        texts = checked_texts(rows)
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = tuple(np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         lost = [sum(len(part.ids) for part in encoding.overflowing) for encoding in encodings]
@@ -117,6 +120,9 @@ def open_static_text(opening: Opening, recipe: StaticText) -> OpenModel[str, str
     if "embeddings" not in tensors:
         msg = f"{weights} has no tensor 'embeddings'; it has {list(tensors)}."
         raise ModelFilesError(msg)
+    dim = opening.model.dim
+    expected = Expected(what=f"A table of vectors should have dim {dim}", ranks=(2,), width=dim)
+    check_shape(opening.model, "embeddings", tensors["embeddings"].shape, expected)
     rule = StaticTextRule(
         tokenizer,
         tensors["embeddings"],

@@ -58,7 +58,7 @@ class TextFamily:
         """
         Pad some rows to the longest of them, or to the width that all have.
 
-        returns  input_ids, attention_mask, token_type_ids int64[batch, seq]
+        returns  input_ids, attention_mask, token_type_ids, position_ids int64[batch, seq]
         """
         chosen = [reading.ids[row] for row in rows]
         width = self.pad_to or max(*map(len, chosen), 1)
@@ -68,7 +68,12 @@ class TextFamily:
             real = slice(width - len(row), width) if self.tokens.pad_left else slice(0, len(row))
             ids[number, real] = row
             mask[number, real] = 1
-        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(ids),
+            "position_ids": self.tokens.positions(mask),
+        }
 
 
 def output_name(wanted: str | int, outputs: Sequence[str]) -> str:

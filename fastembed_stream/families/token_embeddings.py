@@ -10,6 +10,7 @@ import numpy as np
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
+from fastembed_stream.graphs import check_graph, of_each_token
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import normalized
 
@@ -78,5 +79,6 @@ def open_token_embeddings(opening: Opening, recipe: TokenEmbeddings) -> OpenMode
         outputs=(output_name(recipe.output, sessions[0].outputs),),
         normalize=recipe.normalize,
     )
+    check_graph(opening.model, sessions[0], family, of_each_token(opening.model.dim))
     embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
     return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, cast
 
+from fastembed_stream.fastembed_api.descriptions import ModelSource
 from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed
-from fastembed_stream.fastembed_api.names import ModelSource
+from fastembed_stream.fastembed_api.unused import pass_over
 from fastembed_stream.recipes import CROSS_ENCODER, CrossEncoder
 from fastembed_stream.values import Pair
 
@@ -27,14 +28,25 @@ class TextCrossEncoder(DropIn[Pair, Pair, float]):
 
     _kind: ClassVar = CROSS_ENCODER
 
-    def rerank(self, query: str, documents: Iterable[str], batch_size: int = 64) -> Iterator[float]:
+    def rerank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        batch_size: int = 64,
+        parallel: int | None = None,
+        **kwargs: object,
+    ) -> Iterator[float]:
         """
         Score documents for one query, in order, as they are ready.
 
         documents   any iterable, read lazily
         batch_size  documents that are sorted and packed together; a list is taken in larger parts
+        parallel    accepted; lanes use all cores anyway
+        kwargs      accepted, with a warning: nothing here takes them
         yields      a score of float32's precision
         """
+        del parallel
+        pass_over(f"{type(self).__name__}.rerank", kwargs)
         rows = listed(documents)
         return self._documents(((query, row) for row in rows), _window(rows, batch_size))
 
@@ -43,6 +55,7 @@ class TextCrossEncoder(DropIn[Pair, Pair, float]):
         pairs: Iterable[Pair] | Pair,
         batch_size: int = 64,
         parallel: int | None = None,
+        **kwargs: object,
     ) -> Iterator[float]:
         """
         Score pairs of a query and a document, in order, as they are ready.
@@ -50,14 +63,19 @@ class TextCrossEncoder(DropIn[Pair, Pair, float]):
         pairs       any iterable, read lazily; or one pair, as a tuple of two texts
         batch_size  pairs that are sorted and packed together; a list is taken in larger parts
         parallel    accepted; lanes use all cores anyway
+        kwargs      accepted, with a warning: nothing here takes them
         yields      a score of float32's precision
         """
         del parallel
+        pass_over(f"{type(self).__name__}.rerank_pairs", kwargs)
         rows = _listed_pairs(pairs)
         return self._documents(rows, _window(rows, batch_size))
 
-    def token_count(self, pairs: Iterable[Pair] | Pair, batch_size: int = 1024) -> int:
+    def token_count(
+        self, pairs: Iterable[Pair] | Pair, batch_size: int = 1024, **kwargs: object
+    ) -> int:
         """Count the tokens of pairs that would be run, special ones included, after truncation."""
+        pass_over(f"{type(self).__name__}.token_count", kwargs)
         return counted(self._opened().documents, _listed_pairs(pairs), batch_size)
 
     @classmethod

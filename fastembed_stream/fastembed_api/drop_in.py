@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, fields, replace
+from difflib import get_close_matches
+from inspect import signature
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
+
+from typing_extensions import Unpack, override
 
 from fastembed_stream import catalog
-from fastembed_stream.errors import SettingError, UnknownModelError
-from fastembed_stream.fastembed_api.names import Device, ModelSource, OnnxProvider, runtime_of
+from fastembed_stream.embedder import Counts
+from fastembed_stream.errors import (
+    ModelFilesError,
+    RowError,
+    SettingError,
+    UnknownModelError,
+)
+from fastembed_stream.fastembed_api.descriptions import (
+    BaseModelDescription,
+    ModelSource,
+    described,
+)
+from fastembed_stream.fastembed_api.inner import Inner, LentTokenizer
+from fastembed_stream.fastembed_api.names import Device, OnnxProvider, runtime_of
+from fastembed_stream.fastembed_api.unused import IGNORED, pass_over, warn_outside
 from fastembed_stream.files import Fetching, locate
-from fastembed_stream.model import HubRepository, Model, Tarball
+from fastembed_stream.model import Model
+from fastembed_stream.opened import summary
 from fastembed_stream.opening import open_model
-from fastembed_stream.recipes import SPARSE_TEXT
+from fastembed_stream.rows import rows_in
+from fastembed_stream.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,12 +41,21 @@ if TYPE_CHECKING:
     from fastembed_stream.recipes import Kind, Recipe
     from fastembed_stream.session import Runtime
 
-__all__ = ["DropIn", "counted", "listed", "streamed", "summed"]
+__all__ = ["Described", "DropIn", "counted", "listed", "prompted", "summed"]
 
 Document = TypeVar("Document")
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
+
+
+class Described(TypedDict, total=False):
+    """What may be told of a model of the user's own, by fastembed's names."""
+
+    description: str
+    license: str
+    size_in_gb: float
+    additional_files: list[str] | None
 
 
 class DropIn(Generic[Document, Query, Answer]):
@@ -63,7 +90,7 @@ class DropIn(Generic[Document, Query, Answer]):
         max_tokens: int | None = None,
         prompts: bool = False,
         runtime: Runtime | None = None,
-        **recipe: object,
+        **options: object,
     ) -> None:
         """
         Describe the model, and open it unless told to wait.
@@ -87,18 +114,22 @@ class DropIn(Generic[Document, Query, Answer]):
         prompts               put the model's query and passage prompts before texts in
                               `query_embed` and `passage_embed`; fastembed never does
         runtime               all that `Runtime` can say, instead of the arguments above
-        recipe                what differs from the model's recipe, by the names of its fields,
-                              such as k, b, avg_len, language, stemmer and stopwords of BM25
+        options               what differs from the model's recipe, by the names of its fields,
+                              such as k, b, avg_len, language, stemmer and stopwords of BM25; and
+                              what fastembed is handed in vain, which warns and does nothing
         raises                UnknownModelError, SettingError, ModelFilesError, DeviceError
         """
         self.model_name = model_name or self._default_model
         if meant := self._misspelt.get(self.model_name.lower()):
             msg = f"{self.model_name} is spelt {meant}; the misspelt name will go."
-            warnings.warn(msg, DeprecationWarning, stacklevel=2)
+            warn_outside(msg, DeprecationWarning)
         del mmap
         if device_ids is None and device_id is not None:
             device_ids = [device_id]
-        self._model = _with(catalog.find(self.model_name, self._kind), recipe)
+        row = catalog.find(self.model_name, self._kind)
+        unused = options.keys() & IGNORED.keys() - {each.name for each in fields(row.recipe)}
+        pass_over(type(self).__name__, {name: options.pop(name) for name in sorted(unused)})
+        self._model = _with(row, options)
         self.cache_dir = cache_dir
         self.threads = threads
         self.device_ids = device_ids
@@ -123,8 +154,41 @@ class DropIn(Generic[Document, Query, Answer]):
             ),
         )
         self._open: OpenModel[Document, Query, Answer] | None = None
+        self._lent: LentTokenizer | None = None
         if not lazy_load:
             self._opened()
+
+    def close(self) -> None:
+        """Let go of the model's memory; the next call opens it again."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @override
+    def __repr__(self) -> str:
+        place = "not open yet" if self._open is None else self._open.documents.place
+        return f"<{type(self).__name__} {summary(self._model)}, {place}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without what is open: it opens again where it lands, at its first call."""
+        return self.__dict__ | {"_open": None, "_lent": None}
+
+    @property
+    def counts(self) -> Counts:
+        """Tell how many documents and tokens were read so far."""
+        return Counts() if self._open is None else self._open.counts
+
+    @property
+    def model(self) -> Inner:
+        """The model behind this class, as fastembed has it: to look at, not to change."""
+        return Inner(
+            self,
+            self._folder,
+            described(self._model),
+            self._opened,
+            lambda: self._open,
+            self._lend_tokenizer,
+        )
 
     @property
     def embedding_size(self) -> int:
@@ -138,8 +202,20 @@ class DropIn(Generic[Document, Query, Answer]):
 
     @classmethod
     def list_supported_models(cls) -> list[dict[str, Any]]:
-        """List the models as fastembed describes them."""
-        return [_description(model) for model in catalog.models(cls._kind)]
+        """List the models as fastembed describes them, with `recipe` and `batch_invariant`."""
+        return [
+            asdict(described(model))
+            | {"recipe": asdict(model.recipe), "batch_invariant": model.batch_invariant}
+            for model in catalog.models(cls._kind)
+        ]
+
+    @classmethod
+    def _list_supported_models(cls) -> list[BaseModelDescription]:
+        return [described(model) for model in catalog.models(cls._kind)]
+
+    @classmethod
+    def _get_model_description(cls, model_name: str) -> BaseModelDescription:
+        return described(catalog.find(model_name, cls._kind))
 
     @classmethod
     def _add(
@@ -150,10 +226,7 @@ class DropIn(Generic[Document, Query, Answer]):
         *,
         dim: int = 0,
         model_file: str = "onnx/model.onnx",
-        description: str = "",
-        license: str = "",  # noqa: A002  fastembed's argument
-        size_in_gb: float = 0.0,
-        additional_files: Sequence[str] | None = None,
+        **told: Unpack[Described],
     ) -> None:
         """
         Make a model of the user known by name, for this process.
@@ -161,18 +234,21 @@ class DropIn(Generic[Document, Query, Answer]):
         A model that ships here and is described alike stays as it is: some ship that fastembed's
         users have to add.
 
-        raises  SettingError if the name is taken
+        raises  SettingError if the name is taken, or for a recipe of another kind
         """
+        if recipe.kind != cls._kind:
+            msg = f"{type(recipe).__name__} makes {recipe.kind.name}, not {cls._kind.name}."
+            raise SettingError(msg)
         row = Model(
             name=name,
             dim=dim,
             source=sources.source,
             model_file=model_file,
             recipe=recipe,
-            other_files=tuple(additional_files or ()),
-            description=description,
-            license=license,
-            size_gb=size_in_gb,
+            other_files=tuple(told.get("additional_files") or ()),
+            description=told.get("description", ""),
+            license=told.get("license", ""),
+            size_gb=told.get("size_in_gb", 0.0),
         )
         try:
             known = catalog.find(name, row.kind)
@@ -180,7 +256,7 @@ class DropIn(Generic[Document, Query, Answer]):
             catalog.add(row)
             return
         if not catalog.is_shipped(known) or not _same_answers(known, row):
-            msg = f"Model {name!r} is already registered; choose another name."
+            msg = f"Model {name} is already registered in {cls.__name__}; choose another name."
             raise SettingError(msg)
 
     def _opened(self) -> OpenModel[Document, Query, Answer]:
@@ -194,29 +270,40 @@ class DropIn(Generic[Document, Query, Answer]):
             )
         return self._open
 
+    def _lend_tokenizer(self) -> LentTokenizer | None:
+        if self._lent is None:
+            try:
+                tokens = Tokens.open(self._folder, self._model, max_tokens=self._max_tokens)
+            except ModelFilesError:  # no texts, or no limit: fastembed's has no tokenizer either
+                return None
+            tokenizer = tokens.padded()
+            self._lent = LentTokenizer(tokenizer, tokenizer.truncation)
+        return self._lent
+
     def _documents(self, rows: Iterable[Document], window: int) -> Iterator[Answer]:
         """Answer documents as they are ready, in order."""
-        return streamed(lambda: self._opened().documents, rows, window)
+        return self._streamed(lambda: self._opened().documents, rows, window)
 
     def _queries(self, rows: Iterable[Query], window: int) -> Iterator[Answer]:
         """Answer queries as they are ready, in order."""
-        return streamed(lambda: self._opened().queries, rows, window)
+        return self._streamed(lambda: self._opened().queries, rows, window)
 
+    def _streamed(
+        self, embeds: Callable[[], Embeds[Row, Answer]], rows: Iterable[Row], batch_size: int
+    ) -> Iterator[Answer]:
+        """
+        Answer rows in order as they are ready; a wrong size fails now, a model opens at the first.
 
-def streamed(
-    embeds: Callable[[], Embeds[Row, Answer]], rows: Iterable[Row], batch_size: int
-) -> Iterator[Answer]:
-    """
-    Answer rows in order as they are ready; a wrong size fails now, a model opens at the first.
+        batch_size  rows that are sorted and packed together
+        """
 
-    batch_size  rows that are sorted and packed together
-    """
+        def answers() -> Iterator[Answer]:
+            yield from embeds().stream(rows, window=batch_size)
 
-    def answers() -> Iterator[Answer]:
-        yield from embeds().stream(rows, window=batch_size)
-
-    _check_batch_size(batch_size)
-    return answers()
+        _check_batch_size(batch_size)
+        if self._lent is not None:
+            self._lent.tell_changes(self.model_name)
+        return answers()
 
 
 def counted(embeds: Embeds[Row, Answer], rows: Iterable[Row], batch_size: int) -> int:
@@ -227,14 +314,25 @@ def counted(embeds: Embeds[Row, Answer], rows: Iterable[Row], batch_size: int) -
 def summed(count: Callable[[list[Row]], int], rows: Iterable[Row], batch_size: int) -> int:
     """Add up what is counted of `batch_size` rows at a time."""
     _check_batch_size(batch_size)
-    source = iter(rows)
-    chunks = iter(lambda: list(islice(source, batch_size)), [])
-    return sum(map(count, chunks))
+    source, n_tokens, n_before = rows_in(rows), 0, 0
+    while chunk := list(islice(source, batch_size)):
+        try:
+            n_tokens += count(chunk)
+        except RowError as error:
+            raise error.after(n_before) from error.__cause__
+        n_before += len(chunk)
+    return n_tokens
 
 
 def listed(rows: str | Iterable[str]) -> Iterable[str]:
     """Take one text as a list of one."""
     return [rows] if isinstance(rows, str) else rows
+
+
+def prompted(rows: str | Iterable[str], prompt: str) -> Iterable[str]:
+    """Put a prompt before texts; what is no text stays as it is, to be refused by its position."""
+    texts: Iterator[Any] = rows_in(listed(rows))
+    return (prompt + text if isinstance(text, str) else text for text in texts)
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -248,14 +346,24 @@ def _with(model: Model, changes: dict[str, Any]) -> Model:
     known = {each.name: each for each in fields(model.recipe)}
     for name in changes:
         if name not in known:
+            arguments = [*_arguments(), *known]
+            near = get_close_matches(name, arguments, n=3)
+            meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
             msg = (
                 f"{model.name} ({type(model.recipe).__name__}) has no option {name!r}; it has "
-                f"{', '.join(known) or 'none'}."
+                f"{', '.join(known) or 'none'}.{meant} Arguments for every model: "
+                f"{', '.join(_arguments())}."
             )
             raise SettingError(msg)
     if not changes:
         return model
     return replace(model, recipe=replace(model.recipe, **changes))
+
+
+def _arguments() -> list[str]:
+    """Name what the constructor takes whatever the model."""
+    taken = signature(DropIn.__init__).parameters.values()
+    return [each.name for each in taken if each.name != "self" and each.kind != each.VAR_KEYWORD]
 
 
 def _same_answers(one: Model, other: Model) -> bool:
@@ -265,33 +373,3 @@ def _same_answers(one: Model, other: Model) -> bool:
         other.recipe,
         other.dim,
     )
-
-
-def _description(model: Model) -> dict[str, Any]:
-    sources: dict[str, str | None] = {"hf": None, "url": None}
-    match model.source:
-        case HubRepository(repo=repo):
-            sources["hf"] = repo
-        case Tarball(url=url):
-            sources["url"] = url
-        case _:
-            pass
-    told = {
-        "model": model.name,
-        "sources": sources,
-        "model_file": model.model_file,
-        "description": model.description,
-        "license": model.license,
-        "size_in_GB": model.size_gb,
-        "additional_files": list(model.other_files),
-        "recipe": asdict(model.recipe),
-        "batch_invariant": model.batch_invariant,
-    }
-    recipe = model.recipe
-    if model.dim:
-        told["dim"] = model.dim
-        told["tasks"] = dict(getattr(recipe, "tasks", ()))
-    if model.kind == SPARSE_TEXT:
-        told["vocab_size"] = getattr(recipe, "vocab_size", 0)
-        told["requires_idf"] = getattr(recipe, "needs_idf", False) or None
-    return told

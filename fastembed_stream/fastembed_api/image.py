@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
-from fastembed_stream.errors import ImageError
-from fastembed_stream.fastembed_api.drop_in import DropIn
-from fastembed_stream.fastembed_api.names import ModelSource
+from typing_extensions import Unpack
+
+from fastembed_stream.fastembed_api.descriptions import ModelSource
+from fastembed_stream.fastembed_api.drop_in import Described, DropIn
+from fastembed_stream.fastembed_api.unused import pass_over
+from fastembed_stream.pixels import is_image
 from fastembed_stream.recipes import IMAGE, DenseImage
 from fastembed_stream.values import Floats, ImageInput
 
-__all__ = ["ImageEmbedding", "images_of", "placed"]
+__all__ = ["ImageEmbedding", "images_of"]
 
 
 class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
@@ -30,20 +32,23 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
         images: ImageInput | Iterable[ImageInput],
         batch_size: int = 16,
         parallel: int | None = None,
+        **kwargs: object,
     ) -> Iterator[Floats]:
         """
         Give one vector for each image, in order, as they are ready.
 
-        images      one image, or any iterable of them, read lazily: paths, bytes of files, base64
-                    text, images of Pillow
+        images      one image, or any iterable of them, read lazily: paths, bytes of files, open
+                    files, base64 text, images of Pillow
         batch_size  images that are planned together
         parallel    accepted; lanes use all cores anyway
+        kwargs      accepted, with a warning: nothing here takes them
         yields      float32[dim]
         raises      ImageError that names the first image that cannot be read, by its position in
                     `images`; those of the batches before it are answered first
         """
         del parallel
-        return placed(self._documents(images_of(images), batch_size))
+        pass_over(f"{type(self).__name__}.embed", kwargs)
+        return self._documents(images_of(images), batch_size)
 
     @classmethod
     def add_custom_model(
@@ -56,10 +61,7 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
         pooling: Literal["none", "cls"] = "none",
         normalization: bool = True,
         output_name: str | None = None,
-        description: str = "",
-        license: str = "",  # noqa: A002  the name that TextEmbedding has for it
-        size_in_gb: float = 0.0,
-        additional_files: list[str] | None = None,
+        **told: Unpack[Described],
     ) -> None:
         """
         Make an image model of your own known by name, for this process; fastembed has no such call.
@@ -68,36 +70,12 @@ class ImageEmbedding(DropIn[ImageInput, ImageInput, Floats]):
         output_name  which output of the graph holds the vectors; the first unless told
         raises       SettingError if the name is taken
         """
-        cls._add(
-            model,
-            DenseImage(pooling=pooling, normalize=normalization, output=output_name or 0),
-            sources,
-            dim=dim,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_in_gb=size_in_gb,
-            additional_files=additional_files,
-        )
+        recipe = DenseImage(pooling=pooling, normalize=normalization, output=output_name or 0)
+        cls._add(model, recipe, sources, dim=dim, model_file=model_file, **told)
 
 
 def images_of(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
     """Take one image as a list of one."""
-    from PIL import Image
-
-    return [images] if isinstance(images, str | Path | bytes | Image.Image) else images
-
-
-def placed(answers: Iterator[Floats]) -> Iterator[Floats]:
-    """
-    Count the position of a broken image from the first image, not from the first of its batch.
-
-    All batches before the broken one are answered when it fails, and none of its own images.
-    """
-    n_answered = 0
-    try:
-        for answer in answers:
-            yield answer
-            n_answered += 1
-    except ImageError as error:
-        raise error.at(n_answered + (error.position or 0)) from error.__cause__
+    return (
+        [cast("ImageInput", images)] if is_image(images) else cast("Iterable[ImageInput]", images)
+    )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from typing_extensions import Unpack
+
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.families.page_queries import PageQueries
-from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed
-from fastembed_stream.fastembed_api.image import images_of, placed
-from fastembed_stream.fastembed_api.names import ModelSource
+from fastembed_stream.fastembed_api.descriptions import ModelSource
+from fastembed_stream.fastembed_api.drop_in import Described, DropIn, counted, listed
+from fastembed_stream.fastembed_api.image import images_of
+from fastembed_stream.fastembed_api.unused import pass_over
 from fastembed_stream.opened import Embeds
 from fastembed_stream.recipes import LATE_MULTIMODAL, ColModernVbert, ColPali
 from fastembed_stream.values import Floats, ImageInput
@@ -32,23 +35,30 @@ class LateInteractionMultimodalEmbedding(DropIn[ImageInput, str, Floats]):
         images: ImageInput | Iterable[ImageInput],
         batch_size: int = 2,
         parallel: int | None = None,
+        **kwargs: object,
     ) -> Iterator[Floats]:
         """
         Give the vectors of each image, in order, as they are ready.
 
-        images      one image, or any iterable of them, read lazily: paths, bytes of files, base64
-                    text, images of Pillow
+        images      one image, or any iterable of them, read lazily: paths, bytes of files, open
+                    files, base64 text, images of Pillow
         batch_size  images that are planned together
         parallel    accepted; lanes use all cores anyway
+        kwargs      accepted, with a warning: nothing here takes them
         yields      float32[n_tokens, dim], no padding among them
         raises      ImageError that names the first image that cannot be read, by its position in
                     `images`; those of the batches before it are answered first
         """
         del parallel
-        return placed(self._documents(images_of(images), batch_size))
+        pass_over(f"{type(self).__name__}.embed_image", kwargs)
+        return self._documents(images_of(images), batch_size)
 
     def embed_text(
-        self, documents: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
+        self,
+        documents: str | Iterable[str],
+        batch_size: int = 256,
+        parallel: int | None = None,
+        **kwargs: object,
     ) -> Iterator[Floats]:
         """
         Give the vectors of each text, as queries, in order, as they are ready.
@@ -56,20 +66,18 @@ class LateInteractionMultimodalEmbedding(DropIn[ImageInput, str, Floats]):
         yields  float32[n_tokens, dim], no padding among them
         """
         del parallel
+        pass_over(f"{type(self).__name__}.embed_text", kwargs)
         return self._queries(listed(documents), batch_size)
 
     @classmethod
-    def add_custom_model(  # noqa: PLR0917  as in fastembed's other classes
+    def add_custom_model(
         cls,
         model: str,
         recipe: ColPali | ColModernVbert,
         sources: ModelSource,
         dim: int,
         model_file: str = "model.onnx",
-        description: str = "",
-        license: str = "",  # noqa: A002  as in fastembed's other classes
-        size_in_gb: float = 0.0,
-        additional_files: list[str] | None = None,
+        **told: Unpack[Described],
     ) -> None:
         """
         Make a model of your own known by name, for this process; fastembed has no such method.
@@ -77,29 +85,21 @@ class LateInteractionMultimodalEmbedding(DropIn[ImageInput, str, Floats]):
         recipe  markers, prompts and how pages are cut: `ColPali` or `ColModernVbert`
         raises  SettingError if the name is taken
         """
-        cls._add(
-            model,
-            recipe,
-            sources,
-            dim=dim,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_in_gb=size_in_gb,
-            additional_files=additional_files,
-        )
+        cls._add(model, recipe, sources, dim=dim, model_file=model_file, **told)
 
     def token_count(
         self,
         texts: str | Iterable[str],
         batch_size: int = 1024,
         include_extension: bool = False,  # noqa: FBT001, FBT002  fastembed's signature
+        **kwargs: object,
     ) -> int:
         """
         Count the tokens of texts, special tokens included, after truncation.
 
         include_extension  count also what the model puts around a query
         """
+        pass_over(f"{type(self).__name__}.token_count", kwargs)
         queries = self._opened().queries
         extended = queries if include_extension else _bare(queries)
         return counted(extended, listed(texts), batch_size)

@@ -2,67 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
 
+from typing_extensions import Unpack, override
+
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.families.colbert import ColbertFamily
-from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed, summed
-from fastembed_stream.fastembed_api.names import ModelSource
+from fastembed_stream.fastembed_api.descriptions import ModelSource
+from fastembed_stream.fastembed_api.drop_in import Described, counted, listed, summed
+from fastembed_stream.fastembed_api.texts import TextDropIn
+from fastembed_stream.fastembed_api.unused import pass_over
 from fastembed_stream.recipes import LATE_TEXT, Colbert, TokenEmbeddings
 from fastembed_stream.values import Floats
 
 __all__ = ["LateInteractionTextEmbedding"]
 
 
-class LateInteractionTextEmbedding(DropIn[str, str, Floats]):
-    """A vector for each token of texts."""
+class LateInteractionTextEmbedding(TextDropIn[Floats]):
+    """A vector for each token of texts; those of queries have their fill of masks too."""
 
     _kind: ClassVar = LATE_TEXT
 
-    def embed(
-        self,
-        documents: str | Iterable[str],
-        batch_size: int = 256,
-        parallel: int | None = None,
-    ) -> Iterator[Floats]:
-        """
-        Give the vectors of each document's tokens, in order, as they are ready.
-
-        documents   one text, or any iterable of them, read lazily
-        batch_size  texts that are sorted and packed together
-        parallel    accepted; lanes use all cores anyway
-        yields      float32[n_tokens_kept, dim]
-        """
-        del parallel
-        return self._documents(listed(documents), batch_size)
-
-    def query_embed(
-        self, query: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
-    ) -> Iterator[Floats]:
-        """
-        Give the vectors of each query's tokens, its fill of masks included.
-
-        query   one text, or any iterable of them, read lazily
-        yields  float32[n_tokens, dim]
-        """
-        del parallel
-        return self._queries(self._prompted(query, self._model.query_prompt), batch_size)
-
-    def passage_embed(
-        self, texts: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
-    ) -> Iterator[Floats]:
-        """Embed passages, as `embed` does."""
-        del parallel
-        return self._documents(self._prompted(texts, self._model.passage_prompt), batch_size)
-
+    @override
     def token_count(
         self,
         texts: str | Iterable[str],
         batch_size: int = 1024,
-        is_doc: bool = True,  # noqa: FBT001, FBT002  fastembed's signature
-        include_extension: bool = False,  # noqa: FBT001, FBT002  fastembed's signature
+        is_doc: bool = True,
+        include_extension: bool = False,
+        **kwargs: object,
     ) -> int:
         """
         Count the tokens, special tokens included, after truncation.
@@ -71,7 +41,9 @@ class LateInteractionTextEmbedding(DropIn[str, str, Floats]):
         batch_size         texts that are read together
         is_doc             whether they are documents, and not queries
         include_extension  whether markers, and the masks that fill queries, count too
+        kwargs             accepted, with a warning: nothing here takes them
         """
+        pass_over(f"{type(self).__name__}.token_count", kwargs)
         opened = self._opened()
         match opened.documents if is_doc else opened.queries:
             case Embedder(family=ColbertFamily() as family):
@@ -81,17 +53,14 @@ class LateInteractionTextEmbedding(DropIn[str, str, Floats]):
                 return counted(embeds, listed(texts), batch_size)
 
     @classmethod
-    def add_custom_model(  # noqa: PLR0917  as in fastembed's other classes
+    def add_custom_model(
         cls,
         model: str,
         recipe: Colbert | TokenEmbeddings,
         sources: ModelSource,
         dim: int,
         model_file: str = "onnx/model.onnx",
-        description: str = "",
-        license: str = "",  # noqa: A002  as in fastembed's other classes
-        size_in_gb: float = 0.0,
-        additional_files: list[str] | None = None,
+        **told: Unpack[Described],
     ) -> None:
         """
         Make a model of your own known by name, for this process; fastembed has no such method.
@@ -99,17 +68,4 @@ class LateInteractionTextEmbedding(DropIn[str, str, Floats]):
         recipe  markers, lengths and what is skipped: `Colbert`; or `TokenEmbeddings`
         raises  SettingError if the name is taken
         """
-        cls._add(
-            model,
-            recipe,
-            sources,
-            dim=dim,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_in_gb=size_in_gb,
-            additional_files=additional_files,
-        )
-
-    def _prompted(self, texts: str | Iterable[str], prompt: str) -> Iterable[str]:
-        return (prompt + text for text in listed(texts)) if self._prompts else listed(texts)
+        cls._add(model, recipe, sources, dim=dim, model_file=model_file, **told)

@@ -1,24 +1,32 @@
-"""fastembed's small values, by its names."""
+"""fastembed's small values and types, by its names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from fastembed_stream.errors import SettingError
-from fastembed_stream.model import HubRepository, Tarball
+from fastembed_stream.files.fetching import Fetching, cache_root
 from fastembed_stream.session import Runtime
+from fastembed_stream.values import Array
 
 if TYPE_CHECKING:
-    from fastembed_stream.model import Source
-    from fastembed_stream.recipes import Pooling
     from fastembed_stream.session import Device as RuntimeDevice
 
-__all__ = ["Device", "ModelSource", "OnnxProvider", "PoolingType", "runtime_of"]
+__all__ = [
+    "Device",
+    "NumpyArray",
+    "OnnxProvider",
+    "PathInput",
+    "define_cache_dir",
+    "runtime_of",
+]
 
-OnnxProvider: TypeAlias = "str | tuple[str, dict[str, object]]"
+NumpyArray: TypeAlias = Array
+OnnxProvider: TypeAlias = str | tuple[str, dict[str, object]]
+PathInput: TypeAlias = str | Path
 
 
 class Device(str, Enum):
@@ -29,47 +37,11 @@ class Device(str, Enum):
     AUTO = "auto"
 
 
-class PoolingType(str, Enum):
-    """How token vectors become one: fastembed's names."""
-
-    CLS = "CLS"
-    MEAN = "MEAN"
-    LAST_TOKEN = "LAST_TOKEN"  # noqa: S105  not a secret
-    DISABLED = "DISABLED"
-
-    @property
-    def pooling(self) -> Pooling:
-        """Give this project's name for it."""
-        return _POOLINGS[self]
-
-
-_POOLINGS: dict[PoolingType, Pooling] = {
-    PoolingType.CLS: "cls",
-    PoolingType.MEAN: "mean",
-    PoolingType.LAST_TOKEN: "last_token",
-    PoolingType.DISABLED: "none",
-}
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Where a model is: a hub repository, or the URL of a tarball."""
-
-    hf: str | None = None
-    url: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.hf is None and self.url is None:
-            msg = "ModelSource needs `hf` (a hub repository) or `url` (a tarball); got neither."
-            raise SettingError(msg)
-
-    @property
-    def source(self) -> Source:
-        """Give it as a model row has it."""
-        if self.hf is not None:
-            return HubRepository(repo=self.hf)
-        assert self.url is not None  # noqa: S101  checked at birth
-        return Tarball(url=self.url)
+def define_cache_dir(cache_dir: str | None = None) -> Path:
+    """Give the folder that keeps fetched models, and make it where it is absent."""
+    folder = cache_root(Fetching(cache_dir=Path(cache_dir) if cache_dir else None))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def runtime_of(

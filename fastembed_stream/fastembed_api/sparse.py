@@ -1,22 +1,25 @@
-"""fastembed's class for sparse text."""
+"""fastembed's classes for sparse text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Collection, Iterable
+from typing import Any, ClassVar
 
-from fastembed_stream.errors import SettingError
-from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed
-from fastembed_stream.fastembed_api.names import ModelSource
-from fastembed_stream.recipes import SPARSE_TEXT, Recipe
+from typing_extensions import Unpack
+
+from fastembed_stream.fastembed_api.descriptions import ModelSource
+from fastembed_stream.fastembed_api.drop_in import Described
+from fastembed_stream.fastembed_api.texts import TextDropIn
+from fastembed_stream.recipes import SPARSE_TEXT, Recipe, Stemmer
 from fastembed_stream.values import SparseEmbedding
+from fastembed_stream.words import token_id
 
-__all__ = ["SparseTextEmbedding"]
+__all__ = ["Bm25", "SparseTextEmbedding"]
 
 
-class SparseTextEmbedding(DropIn[str, str, SparseEmbedding]):
+class SparseTextEmbedding(TextDropIn[SparseEmbedding]):
     """
-    Sparse vectors for texts.
+    Sparse vectors for texts; queries of BM25, BM42 and inference-free SPLADE run no graph.
 
     Options of a model's recipe are arguments too: k, b, avg_len, language, token_max_length,
     disable_stemmer, stemmer, stopwords and tokenizer of BM25; alpha of BM42; k, b and avg_len of
@@ -31,51 +34,14 @@ class SparseTextEmbedding(DropIn[str, str, SparseEmbedding]):
     _kind: ClassVar = SPARSE_TEXT
     _misspelt: ClassVar = {"prithvida/splade_pp_en_v1": "prithivida/Splade_PP_en_v1"}
 
-    def embed(
-        self, documents: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
-    ) -> Iterator[SparseEmbedding]:
-        """
-        Give one vector for each text, in order, as they are ready.
-
-        documents   one text, or any iterable of them, read lazily
-        batch_size  texts that are sorted and packed together
-        parallel    accepted; lanes use all cores anyway
-        """
-        del parallel
-        return self._documents(listed(documents), batch_size)
-
-    def query_embed(
-        self, query: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
-    ) -> Iterator[SparseEmbedding]:
-        """Give one vector for each query; BM25, BM42 and inference-free SPLADE run no graph."""
-        del parallel
-        return self._queries(listed(query), batch_size)
-
-    def passage_embed(
-        self, texts: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
-    ) -> Iterator[SparseEmbedding]:
-        """Give one vector for each passage, as `embed` does."""
-        return self.embed(texts, batch_size, parallel)
-
-    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
-        """
-        Count the tokens that would be run, special tokens included, after truncation.
-
-        BM25 counts words, stop words included.
-        """
-        return counted(self._opened().documents, listed(texts), batch_size)
-
     @classmethod
-    def add_custom_model(  # noqa: PLR0917  as in fastembed's other classes
+    def add_custom_model(
         cls,
         model: str,
         recipe: Recipe,
         sources: ModelSource,
         model_file: str = "onnx/model.onnx",
-        description: str = "",
-        license: str = "",  # noqa: A002  fastembed's argument
-        size_in_gb: float = 0.0,
-        additional_files: list[str] | None = None,
+        **told: Unpack[Described],
     ) -> None:
         """
         Make a model of your own known by name, for this process; fastembed has no such way.
@@ -83,16 +49,53 @@ class SparseTextEmbedding(DropIn[str, str, SparseEmbedding]):
         recipe  Splade, InferenceFreeSplade, Bm25, Bm42 or MiniCoil
         raises  SettingError if the name is taken, or for a recipe of another kind
         """
-        if recipe.kind != cls._kind:
-            msg = f"{type(recipe).__name__} makes {recipe.kind.name}, not {cls._kind.name}."
-            raise SettingError(msg)
-        cls._add(
-            model,
-            recipe,
-            sources,
-            model_file=model_file,
-            description=description,
-            license=license,
-            size_in_gb=size_in_gb,
-            additional_files=additional_files,
+        cls._add(model, recipe, sources, model_file=model_file, **told)
+
+
+class Bm25(SparseTextEmbedding):
+    """
+    BM25 by the name and the arguments that fastembed's class of one model has.
+
+    >>> [vector] = Bm25("Qdrant/bm25", k=2.0).raw_embed(["streams"])
+    >>> list(vector.indices) == [Bm25.compute_token_id("stream")]
+    True
+    """
+
+    def __init__(  # noqa: PLR0917  fastembed's signature
+        self,
+        model_name: str = "Qdrant/bm25",
+        cache_dir: str | None = None,
+        k: float = 1.2,
+        b: float = 0.75,
+        avg_len: float = 256.0,
+        language: str = "english",
+        token_max_length: int = 40,
+        disable_stemmer: bool = False,  # noqa: FBT001, FBT002  fastembed's signature
+        specific_model_path: str | None = None,
+        stemmer: Stemmer | None = None,
+        stopwords: Collection[str] | None = None,
+        **options: Any,  # noqa: ANN401  the constructor's own, whatever they are
+    ) -> None:
+        super().__init__(
+            model_name,
+            cache_dir,
+            specific_model_path=specific_model_path,
+            k=k,
+            b=b,
+            avg_len=avg_len,
+            language=language,
+            token_max_length=token_max_length,
+            disable_stemmer=disable_stemmer,
+            stemmer=stemmer,
+            stopwords=stopwords,
+            **options,
         )
+
+    def raw_embed(self, documents: Iterable[str]) -> list[SparseEmbedding]:
+        """Give the vectors of documents at once."""
+        return list(self.embed(documents))
+
+    @classmethod
+    def compute_token_id(cls, token: str) -> int:
+        """Give the dimension of a stem."""
+        return token_id(token)

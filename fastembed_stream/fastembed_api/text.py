@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from typing_extensions import override
+
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.dense_text import DenseTextFamily
-from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed, streamed
-from fastembed_stream.fastembed_api.names import ModelSource, PoolingType
+from fastembed_stream.fastembed_api.descriptions import ModelSource, PoolingType
+from fastembed_stream.fastembed_api.drop_in import listed
+from fastembed_stream.fastembed_api.texts import TextDropIn
+from fastembed_stream.fastembed_api.unused import pass_over
 from fastembed_stream.opened import Embeds
 from fastembed_stream.recipes import DENSE_TEXT, DenseText
 from fastembed_stream.values import Floats
 
-__all__ = ["TextEmbedding"]
+__all__ = ["JinaEmbedding", "TextEmbedding"]
 
 
-class TextEmbedding(DropIn[str, str, Floats]):
+class TextEmbedding(TextDropIn[Floats]):
     """
     Dense vectors for texts.
 
@@ -29,6 +33,7 @@ class TextEmbedding(DropIn[str, str, Floats]):
     _kind: ClassVar = DENSE_TEXT
     _default_model: ClassVar = "BAAI/bge-small-en-v1.5"
 
+    @override
     def embed(
         self,
         documents: str | Iterable[str],
@@ -36,6 +41,7 @@ class TextEmbedding(DropIn[str, str, Floats]):
         parallel: int | None = None,
         *,
         task_id: int | None = None,
+        **kwargs: object,
     ) -> Iterator[Floats]:
         """
         Give one vector for each text, in order, as they are ready.
@@ -44,29 +50,13 @@ class TextEmbedding(DropIn[str, str, Floats]):
         batch_size  texts that are sorted and packed together
         parallel    accepted; lanes use all cores anyway
         task_id     for models that take a task
+        kwargs      accepted, with a warning: nothing here takes them
         yields      float32[dim]
         """
         del parallel
+        pass_over(f"{type(self).__name__}.embed", kwargs)
         task = self._task if task_id is None else task_id
-        return streamed(lambda: self._for_task(task), listed(documents), batch_size)
-
-    def query_embed(
-        self, query: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
-    ) -> Iterator[Floats]:
-        """Embed queries, with the query task where the model has tasks."""
-        del parallel
-        return self._queries(self._prompted(query, self._model.query_prompt), batch_size)
-
-    def passage_embed(
-        self, texts: str | Iterable[str], batch_size: int = 256, parallel: int | None = None
-    ) -> Iterator[Floats]:
-        """Embed passages, with the passage task where the model has tasks."""
-        del parallel
-        return self._documents(self._prompted(texts, self._model.passage_prompt), batch_size)
-
-    def token_count(self, texts: str | Iterable[str], batch_size: int = 1024) -> int:
-        """Count the tokens that would be run, special tokens included, after truncation."""
-        return counted(self._opened().documents, listed(texts), batch_size)
+        return self._streamed(lambda: self._for_task(task), listed(documents), batch_size)
 
     @classmethod
     def add_custom_model(  # noqa: PLR0917  fastembed's signature
@@ -91,14 +81,10 @@ class TextEmbedding(DropIn[str, str, Floats]):
 
         raises  SettingError if the name is taken
         """
-        recipe = DenseText(
-            pooling=PoolingType(pooling).pooling,
-            normalize=normalization,
-            output=output_name or 0,
-        )
+        how = PoolingType(pooling).pooling
         cls._add(
             model,
-            recipe,
+            DenseText(pooling=how, normalize=normalization, output=output_name or 0),
             sources,
             dim=dim,
             model_file=model_file,
@@ -119,5 +105,8 @@ class TextEmbedding(DropIn[str, str, Floats]):
                 msg = f"No task {task!r}; {self._model.name} has none."
                 raise SettingError(msg)
 
-    def _prompted(self, texts: str | Iterable[str], prompt: str) -> Iterable[str]:
-        return (prompt + text for text in listed(texts)) if self._prompts else listed(texts)
+
+class JinaEmbedding(TextEmbedding):
+    """`TextEmbedding` with another default, from fastembed's older days."""
+
+    _default_model: ClassVar = "jinaai/jina-embeddings-v2-base-en"

@@ -8,7 +8,7 @@ the row names is there and whole; what is already in the cache is used without t
 - `transfer`  one file over HTTP: time limits, back-off, resume, verification
 - `folders`   folders that are whole or absent, and the links that ONNX Runtime accepts
 - `hub`, `tarball`, `package`  one source each
-- `identity`  the fingerprint of a model
+- `identity`  what the files hold: the fingerprint of a model, the identity of a graph
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing_extensions import assert_never
 from fastembed_stream.files.fetching import Fetching
 from fastembed_stream.files.folders import check_folder, in_one_folder
 from fastembed_stream.files.hub import locate_repository
-from fastembed_stream.files.identity import fingerprint
+from fastembed_stream.files.identity import fingerprint, graph_identity
 from fastembed_stream.files.package import locate_package
 from fastembed_stream.files.tarball import locate_tarball
 from fastembed_stream.model import (
@@ -32,7 +32,7 @@ from fastembed_stream.model import (
     Tarball,
 )
 
-__all__ = ["Fetching", "fingerprint", "locate"]
+__all__ = ["Fetching", "fingerprint", "graph_identity", "locate"]
 
 _DEFAULTS = Fetching()
 _DATA = Path(__file__).parents[1] / "data"

@@ -192,7 +192,8 @@ def _state_of(sources: Mapping[str, Path]) -> str:
     state = hashlib.blake2b(digest_size=8)
     for name, path in sources.items():
         known = path.stat()
-        state.update(repr((name, str(path), known.st_size, known.st_mtime_ns)).encode())
+        which = (known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns)
+        state.update(repr((name, str(path), *which)).encode())
     return state.hexdigest()
 
 

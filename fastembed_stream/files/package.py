@@ -19,6 +19,7 @@ from typing import Final
 from fastembed_stream.errors import ModelFilesError
 from fastembed_stream.files.fetching import Fetching, locked, own_folder, safe_name, writing_to
 from fastembed_stream.files.folders import building, is_whole, link
+from fastembed_stream.files.identity import Stamp, stamp
 from fastembed_stream.files.transfer import Digest, difference
 from fastembed_stream.model import InstalledPackage, Model
 
@@ -95,13 +96,12 @@ def _check(path: Path, source: InstalledPackage) -> None:
 
 
 def _damage(path: Path, source: InstalledPackage) -> str | None:
-    known = path.stat()
-    return _compared(path, known.st_size, known.st_mtime_ns, source.sha256)
+    return _compared(path, stamp(path), source.sha256)
 
 
 @lru_cache(maxsize=64)
-def _compared(path: Path, size: int, mtime_ns: int, sha256: str) -> str | None:  # noqa: ARG001
-    # Size and time are there to be remembered by: a file that changes is compared again.
+def _compared(path: Path, known: Stamp, sha256: str) -> str | None:  # noqa: ARG001
+    # The stamp is there to be remembered by: a file that changes is compared again.
     return difference(path, None, Digest(kind="sha256", hex=sha256))
 
 

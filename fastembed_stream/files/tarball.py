@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import struct
 import tarfile
 import zlib
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.files.archive import ArchiveError, checked_members, opened_archive
 from fastembed_stream.files.fetching import (
     Fetching,
     is_offline,
@@ -24,8 +26,23 @@ from fastembed_stream.model import Model, Tarball
 
 __all__ = ["locate_tarball"]
 
-# What reading a damaged archive raises.
-_DAMAGE = (tarfile.ReadError, gzip.BadGzipFile, EOFError, zlib.error)
+# What reading a damaged archive raises: some of its headers are numbers and texts that are parsed,
+# and headers of headers are read by a function that calls itself.
+_DAMAGE = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    EOFError,
+    zlib.error,
+    struct.error,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    UnicodeError,
+)
+
+
+class _DamagedError(Exception):
+    """An archive that cannot be read to its end. Never leaves this module."""
 
 
 def locate_tarball(model: Model, source: Tarball, fetching: Fetching) -> Path:
@@ -58,11 +75,11 @@ def _fetch(source: Tarball, target: Path, fetching: Fetching) -> None:
         download(remote, archive, fetching)
         try:
             _unpack(archive, target, source.url)
-        except _DAMAGE:
+        except _DamagedError:
             # Without a known hash only unpacking shows damage; then it is fetched once more.
             download(remote, archive, fetching)
             _unpack(archive, target, source.url)
-    except _DAMAGE as error:
+    except _DamagedError as error:
         msg = f"{shown(source.url)} does not unpack ({error}): it is not a whole .tar.gz."
         raise ModelFilesError(msg) from error
     finally:
@@ -74,33 +91,17 @@ def _unpack(archive: Path, target: Path, url: str) -> None:
     if not hasattr(tarfile, "data_filter"):
         msg = "Unpacking needs a Python with `tarfile.data_filter`: 3.10.12, 3.11.4 or later."
         raise ModelFilesError(msg)
-    with tarfile.open(archive, "r:gz") as tar, building(target) as new:
-        members = tar.getmembers()
-        for member in members:
-            _check_member(member, url)
+    with building(target) as new:
         try:
-            tar.extractall(new, members, filter="data")
-        except tarfile.FilterError as error:
-            msg = f"{shown(url)} is refused: {error}"
+            with opened_archive(archive) as (tar, most):
+                # Listed as a whole first: what is refused leaves nothing behind.
+                members = checked_members(tar, most)
+                tar.extractall(new, members, filter="data")
+        except (ArchiveError, tarfile.FilterError) as error:
+            msg = f"{shown(url)} is refused: {error}. Use another source."
             raise ModelFilesError(msg) from error
-
-
-def _check_member(member: tarfile.TarInfo, url: str) -> None:
-    """
-    Refuse what has no place in a model's archive.
-
-    Links are refused even where they stay inside: models have none, and the standard library's
-    filter has been led out of the folder through them more than once.
-    """
-    path = PurePosixPath(member.name.replace("\\", "/"))
-    if path.is_absolute() or PureWindowsPath(member.name).drive or ".." in path.parts:
-        what = "leads out of its folder"
-    elif not (member.isreg() or member.isdir()):
-        what = "is neither a file nor a folder"
-    else:
-        return
-    msg = f"{shown(url)} is refused: its member {member.name!r} {what}. Use another source."
-    raise ModelFilesError(msg)
+        except _DAMAGE as error:
+            raise _DamagedError(error) from error
 
 
 def _folder_with(model: Model, target: Path, source: Tarball) -> Path:

@@ -13,8 +13,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from fastembed_stream.errors import ModelFilesError
 from fastembed_stream.files.fetching import Fetching
 from fastembed_stream.redaction import redacted, shown_url
+from fastembed_stream.retry_after import seconds_of
 
 if TYPE_CHECKING:
     import httpx
@@ -47,8 +46,9 @@ sleep: Callable[[float], None] = time.sleep
 T = TypeVar("T")
 
 _BLOCK = 1 << 20
-# A server that asks for more than this is asked again after this: waiting an hour helps nobody.
-_LONGEST_WAIT_S = 300.0
+_MOST_BYTES = 64 << 30
+"""Of a file whose size nobody knows before it is here."""
+
 _REQUEST_TIMEOUT, _TOO_MANY_REQUESTS, _SERVER_ERROR = 408, 429, 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _PARTIAL, _RANGE_NOT_SATISFIABLE, _BAD_REQUEST = 206, 416, 400
@@ -64,6 +64,10 @@ class OutageError(Exception):
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+
+
+class _SurplusError(Exception):
+    """More bytes than the file has; they are not read. Never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +109,15 @@ def download(remote: Remote, target: Path, fetching: Fetching) -> None:
     for _ in range(2):
         log.info("fetching %s to %s", shown(remote.url), target)
         bring = partial(_stream, remote, part, fetching)
-        patiently(bring, remote.url, fetching, progress=partial(_size, part))
-        problem = difference(part, remote.size, remote.digest)
+        try:
+            patiently(bring, remote.url, fetching, progress=partial(_size, part))
+            problem = difference(part, remote.size, remote.digest)
+        except _SurplusError as error:
+            problem = str(error)
         if problem is None:
             part.replace(target)
             return
-        part.unlink()
+        part.unlink(missing_ok=True)
         log.warning("%s arrived damaged: it %s", shown(remote.url), problem)
     msg = (
         f"{target.name} from {shown(remote.url)} arrived damaged twice: it {problem}. A proxy or "
@@ -175,7 +182,7 @@ def check_status(url: str, status: int, headers: Mapping[str, str]) -> None:
         return
     if status in {_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS} or status >= _SERVER_ERROR:
         msg = f"the server answered {status}"
-        raise OutageError(msg, _retry_after_s(headers))
+        raise OutageError(msg, seconds_of(headers.get("Retry-After")))
     if status in {_UNAUTHORIZED, _FORBIDDEN}:
         cure = (
             "it is private, gated, or does not exist under this name: accept its terms on its "
@@ -244,13 +251,26 @@ def _append(response: httpx.Response, remote: Remote, part: Path, fetching: Fetc
     # A server that ignores the range sends all of it, so what is here is written over.
     n_here = n_have if goes_on else 0
     length = response.headers.get("Content-Length", "")
-    n_total = n_here + int(length) if length.isdigit() else remote.size
+    is_told = length.isascii() and length.isdecimal()
+    n_total = n_here + int(length) if is_told else remote.size
+    n_most = remote.size if remote.size is not None else _MOST_BYTES
+    if n_total is not None:
+        _check_surplus(n_total, n_most)
+        n_most = n_total
     with part.open("ab" if goes_on else "wb") as file:
-        for block in response.iter_bytes():
+        # Raw: what a server packs on the way could unpack to any size, and was not asked for.
+        for block in response.iter_raw():
+            _check_surplus(n_here + len(block), n_most)
             file.write(block)
             n_here += len(block)
             if fetching.watch is not None:
                 fetching.watch(part.name.removesuffix(".part"), n_here, n_total)
+
+
+def _check_surplus(n_bytes: int, n_most: int) -> None:
+    if n_bytes > n_most:
+        msg = f"has {n_bytes:,} bytes or more instead of {n_most:,}"
+        raise _SurplusError(msg)
 
 
 def _wait(seconds: float) -> None:
@@ -278,7 +298,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
 
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, OutageError) and error.retry_after_s is not None:
-        return min(error.retry_after_s, _LONGEST_WAIT_S)
+        return error.retry_after_s
     # The jitter keeps many workers that failed together from coming back together.
     return tenacity.wait_exponential_jitter(initial=1, max=30, jitter=1)(state)
 
@@ -287,22 +307,6 @@ def _say_again(url: str, state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
     pause_s = state.next_action.sleep if state.next_action is not None else 0.0
     log.warning("%s: %s; trying again in %.1f s", shown(url), error, pause_s)
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After, which is a number of seconds or a date."""
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isdigit():
-        return float(text)
-    try:
-        due = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    # A date with the zone "-0000" is read without one.
-    due = due if due.tzinfo is not None else due.replace(tzinfo=timezone.utc)
-    return max(0.0, (due - datetime.now(timezone.utc)).total_seconds())
 
 
 def _size(path: Path) -> int:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import binascii
 import errno
 import io
+import os
 import re
-import threading
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,10 +24,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastembed_stream.errors import ImageError
+from fastembed_stream.pixels.files import held
+from fastembed_stream.pixels.limits import check_codec, check_exif, check_file_of, check_work
+from fastembed_stream.pixels.quiet import quiet
+from fastembed_stream.threads import ForkSafeLock
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from fastembed_stream.pixels.files import HeldImage
     from fastembed_stream.pixels.steps import Size
     from fastembed_stream.values import ImageInput
 
@@ -77,6 +83,12 @@ _FAULTS_OF_A_PATH = frozenset(
 )
 """What is wrong with one file; any other number is an outage of disk, network or process."""
 
+_SIGNATURE_BYTES = 16
+"""What Pillow looks at to tell a format."""
+
+_WEAK_SIGNATURES = frozenset({"CUR", "DIB", "FLI", "GBR", "MCIDAS", "MPEG", "PCX"})
+"""Formats that begin as much else does: with a small number."""
+
 _ORIENTATION = 0x0112
 _LYING = range(5, 9)
 """EXIF orientations that swap width and height."""
@@ -87,7 +99,7 @@ _LONGEST_PATH = 4096
 
 _HINT = "Text that holds an image itself starts with 'data:'."
 
-_LOADING = tuple(threading.Lock() for _ in range(64))
+_LOADING = tuple(ForkSafeLock() for _ in range(64))
 """Two rows may be one image object, which Pillow decodes in place; others rarely share a lock."""
 
 
@@ -105,9 +117,11 @@ class ImageReader:
 
     def size(self, image: ImageInput) -> Size:
         """Read width and height from the header; raise ImageError as `rgb` does."""
-        with _blamed_on_the_image(), _opened(image) as opened:
+        with _blamed_on_the_image(), _opened(image, self.max_pixels) as opened:
             self.check(opened.size)
             width, height = opened.size
+            if self.upright:
+                check_exif(opened)
             lies = self.upright and opened.getexif().get(_ORIENTATION) in _LYING
             return (height, width) if lies else (width, height)
 
@@ -121,12 +135,17 @@ class ImageReader:
         """
         from PIL import ImageOps
 
-        with _blamed_on_the_image(), _opened(image) as opened:
+        with _blamed_on_the_image(), _opened(image, self.max_pixels) as opened:
             self.check(opened.size)
             with _LOADING[(id(opened) >> 4) % len(_LOADING)] if opened is image else nullcontext():
+                check_codec(opened)
+                if opened is image:
+                    check_file_of(opened, self.max_pixels)
                 opened.load()
-            turned = ImageOps.exif_transpose(opened) if self.upright else opened
-            return _rgb(turned)
+            if not self.upright:
+                return _rgb(opened)
+            check_exif(opened)
+            return _rgb(ImageOps.exif_transpose(opened))
 
     def check(self, size: Size) -> None:
         """Raise ImageError for a size that nobody should make room for."""
@@ -144,26 +163,27 @@ class ImageReader:
 
 def path_of(image: ImageInput) -> str | None:
     """Tell the path of an image that is given by its path; None for text too long to be one."""
-    if isinstance(image, Path):
-        return str(image)
+    if isinstance(image, os.PathLike):
+        return os.fsdecode(image)
     if not isinstance(image, str) or len(image) > _LONGEST_PATH or _is_base64(image):
         return None
     return image
 
 
 @contextmanager
-def _opened(image: ImageInput) -> Iterator[Image.Image]:
+def _opened(image: ImageInput, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image without decoding it; one that the caller opened stays open."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(image, Image.Image):
         yield image
         return
+    source = _file(held(image))
+    check_work(source, max_pixels)
     try:
-        opened = Image.open(_file(image), formats=_formats())
+        opened = Image.open(source, formats=_formats())
     except UnidentifiedImageError as error:
-        reason = f"{_beginning(image)}; expected an image file, one of {', '.join(_formats())}."
-        raise ImageError(reason) from error
+        raise ImageError(_instead_of_an_image(source)) from error
     with opened:
         yield opened
 
@@ -177,7 +197,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(sorted(_FORMATS & Image.OPEN.keys()))
 
 
-def _file(image: str | Path | bytes) -> Path | io.BytesIO:
+def _file(image: HeldImage) -> Path | io.BytesIO:
     """Give what Pillow opens."""
     match image:
         case Path():
@@ -191,9 +211,9 @@ def _file(image: str | Path | bytes) -> Path | io.BytesIO:
             return Path(image)
         case bytes():
             return io.BytesIO(image)
-    reason = (  # type: ignore[unreachable]  # callers without types
-        f"it is of type {type(image).__name__}; expected a path, bytes, base64 text or an image "
-        "of Pillow."
+    reason = (
+        f"it is of type {type(image).__name__}; expected a path, bytes, an open file, base64 text "
+        "or an image of Pillow."
     )
     raise ImageError(reason)
 
@@ -217,19 +237,52 @@ def _unpacked(text: str) -> bytes:
         raise ImageError(reason) from error
 
 
-def _beginning(image: str | Path | bytes) -> str:
-    """Tell what is there instead of an image."""
-    source = _file(image)
-    with source.open("rb") if isinstance(source, Path) else source as file:
-        start = file.read(8)
-    return f"it starts with the bytes {start!r}" if start else "it is empty (0 bytes)"
+def _instead_of_an_image(source: Path | io.BytesIO) -> str:
+    """Tell what is there where Pillow finds no image."""
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        n_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        start = file.read(_SIGNATURE_BYTES)
+    read = ", ".join(_formats())
+    if not start:
+        return f"it is empty (0 bytes); expected an image file, one of {read}."
+    formats = _formats_by_signature(start)
+    if ours := [name for name in formats if name in _FORMATS]:
+        return (
+            f"it is of the format {' or '.join(ours)}, but damaged or cut off: Pillow can make "
+            f"nothing of its {n_bytes:,} bytes. Send the whole file again."
+        )
+    if formats:
+        return (
+            f"it is of the format {formats[0]}, which is not read here; expected an image file, "
+            f"one of {read}."
+        )
+    return f"it starts with the bytes {start[:8]!r}; expected an image file, one of {read}."
+
+
+def _formats_by_signature(start: bytes) -> list[str]:
+    """Name the formats that a file may have by its first bytes, as Pillow tells them."""
+    from PIL import Image
+
+    Image.init()
+    found = []
+    for name, (_, accepts) in Image.OPEN.items():
+        try:
+            # A text says that the format is known, and that this build of Pillow lacks it.
+            is_it = accepts is not None and bool(accepts(start))
+        except (IndexError, struct.error):  # too short to tell
+            is_it = False
+        if is_it and name not in _WEAK_SIGNATURES:
+            found.append(name)
+    return found
 
 
 @contextmanager
 def _blamed_on_the_image() -> Iterator[None]:
     """Turn whatever Pillow and its plugins raise into ImageError, but for outages."""
     try:
-        yield
+        with quiet():
+            yield
     except (ImageError, MemoryError):
         raise
     except OSError as error:

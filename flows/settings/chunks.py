@@ -21,6 +21,12 @@ class Chunks(Engine):
         None, description="split texts into parts of so many tokens, a point each; else not at all"
     )
     chunk_overlap: int = Field(0, description="tokens that a part repeats of the one before")
+    chunk_bytes: int = Field(
+        16 << 20,
+        description="bytes of payload that a text's parts have together; to keep it, each part "
+        "leaves out the largest fields and says so in `_stream.omitted`",
+        ge=1,
+    )
 
     @model_validator(mode="after")
     def _counted(self) -> Self:
@@ -56,6 +62,7 @@ class Chunks(Engine):
             stored_as=stored_as,
             max_tokens=self.chunk_tokens,
             overlap=self.chunk_overlap,
+            max_bytes=self.chunk_bytes,
             fetching=self.fetching,
         )
         stage.open()

@@ -14,7 +14,7 @@ from typing_extensions import Self, override
 from flows.settings.engine import Engine, Numbers
 from flows.settings.incoming import KEY_FORMAT, Incoming
 from flows.settings.models import NONE, OptionalName
-from flows.settings.process import PREFIX, Names, listed
+from flows.settings.process import PREFIX, Names, OptionalNames, listed
 from flows.settings.store import DeadLetters, Store
 from operators import (
     FetchImages,
@@ -47,7 +47,7 @@ class Pictures(Incoming):
     key_format: KeyFormat = Field("text", description=KEY_FORMAT)
     image_field: str = Field("image", description="JSON field of the image")
     image_as: Literal["base64", "path", "url"] = Field("base64", description="what stands there")
-    payload_fields: Names | None = Field(
+    payload_fields: OptionalNames = Field(
         None, description="fields to store, none may miss; else the whole object"
     )
     max_image_bytes: int = Field(16 << 20, description="larger images become dead letters")
@@ -55,7 +55,9 @@ class Pictures(Incoming):
     image_hosts: Names = Field((), description="hosts that may be asked for URLs; none unless told")
     image_ports: Numbers = Field((), description="other ports of theirs than 443 (80 of http)")
     image_http: bool = Field(default=False, description="allow http:// beside https://")
-    image_private: bool = Field(default=False, description="allow addresses of the own network")
+    image_private: bool = Field(
+        default=False, description="allow the own network, but no metadata of clouds"
+    )
     image_timeout_s: float = Field(15.0, description="seconds for one image, all tries included")
 
     # A batch has all its images in memory, and a graph for images is full with few.

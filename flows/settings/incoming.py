@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 from typing_extensions import Self, override
 
-from flows.settings.process import PREFIX, Names, Process, listed
+from flows.recovery import recovery_folder
+from flows.settings.process import PREFIX, Names, OptionalNames, Process, listed
 from operators import (
     Cluster,
     JsonLinesSource,
@@ -48,7 +49,18 @@ class Incoming(Process):
         "earliest", description="where to begin without a recovery store; latest is for trials"
     )
     kafka_on_gap: Literal["fail", "continue"] = Field(
-        "fail", description="when the log no longer has the offset to resume from"
+        "fail",
+        description="when the log no longer has the offset to resume from, or is another one",
+    )
+    kafka_isolation: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed",
+        description="uncommitted takes messages of open and aborted transactions too",
+    )
+    kafka_refresh_s: float = Field(
+        15.0,
+        description="seconds between two looks for partitions added and topics made again",
+        gt=0,
+        allow_inf_nan=False,
     )
     max_epoch_records: int = Field(20_000, description="messages of a partition in one epoch")
     max_epoch_bytes: int = Field(64 << 20, description="bytes of a partition in one epoch")
@@ -64,6 +76,12 @@ class Incoming(Process):
         gt=0,
         allow_inf_nan=False,
     )
+    record_attempts: int = Field(
+        3,
+        description="ends of the flow in a row with the same record in a stage, before the record "
+        "goes to the dead letters; needs a recovery store",
+        ge=1,
+    )
     input_file: Path | None = Field(None, description="read these lines (JSONL) instead of topics")
     max_line_bytes: int = Field(
         64 << 20, description="longer lines of a file become dead letters", ge=1
@@ -77,7 +95,11 @@ class Incoming(Process):
     @classmethod
     def _parse(cls, value: object) -> object:
         # Here rather than by pydantic-settings, which would stop at it and tell of nothing else.
-        options = json.loads(value) if isinstance(value, str) else value
+        try:
+            options = json.loads(value) if isinstance(value, str) else value
+        except RecursionError as error:
+            msg = "it nests too deep; expected one JSON object of texts"
+            raise ValueError(msg) from error
         if not isinstance(options, dict):
             return options
         return {str(name): _option(str(name), one) for name, one in options.items()}
@@ -122,11 +144,13 @@ class Incoming(Process):
             group=self.kafka_group,
             start=self.kafka_start,
             on_gap=self.kafka_on_gap,
+            isolation=self.kafka_isolation,
+            refresh_s=self.kafka_refresh_s,
             max_epoch_records=self.max_epoch_records,
             max_epoch_bytes=self.max_epoch_bytes,
             max_batch=self.window_records,
         )
-        return KafkaSource(self.cluster, self.kafka_topics, reading)
+        return KafkaSource(self.cluster, self.kafka_topics, reading, store=recovery_folder())
 
     @property
     def lines_are_objects(self) -> bool:
@@ -154,7 +178,11 @@ class Incoming(Process):
     @property
     def stage_limits(self) -> StageLimits:
         """How many windows are under way, and for how long."""
-        return StageLimits(in_flight=self.batches_in_flight, batch_timeout_s=self.batch_timeout_s)
+        return StageLimits(
+            in_flight=self.batches_in_flight,
+            batch_timeout_s=self.batch_timeout_s,
+            record_attempts=self.record_attempts,
+        )
 
 
 class Documents(Process):
@@ -164,7 +192,7 @@ class Documents(Process):
     key_field: str | None = Field(None, description="JSON field of the key; else the message's key")
     key_format: KeyFormat = Field("text", description=KEY_FORMAT)
     text_field: str = Field("text", description="JSON field of the text; dots go deeper")
-    payload_fields: Names | None = Field(
+    payload_fields: OptionalNames = Field(
         None, description="fields to store, none may miss; else the whole object"
     )
     max_text_bytes: int = Field(1 << 20, description="longer texts become dead letters")

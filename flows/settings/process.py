@@ -8,15 +8,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from typing_extensions import Self, override
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.redaction import redacted, shown_options
+from flows.settings.conflicts import conflicts
 
-__all__ = ["PREFIX", "Names", "Process", "listed"]
+__all__ = ["PREFIX", "Names", "OptionalNames", "Process", "listed"]
 
 PREFIX = "STREAM_"
 
@@ -25,6 +26,9 @@ _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Names with commas between them; a field of these is read by `listed`."""
+
+# Not `Names | None`: inside a union pydantic-settings sees no mark, and reads the text as JSON.
+OptionalNames = Annotated[tuple[str, ...] | None, NoDecode]
 
 
 def listed(value: object) -> object:
@@ -48,6 +52,17 @@ class Process(BaseSettings):
     metrics_port: int | None = Field(
         None, description="serve Prometheus metrics here", ge=1, le=65_535
     )
+    metrics_host: str = Field(
+        "127.0.0.1", description="address that they are served on; `0.0.0.0` for all of this host"
+    )
+    max_failure_share: float = Field(
+        1.0,
+        description=(
+            "end the flow when more than this share of the last 1,000 records fails; `1.0` never"
+        ),
+        gt=0,
+        le=1,
+    )
     drain_s: float = Field(
         25.0,
         description="seconds to write what is buffered after SIGTERM",
@@ -55,6 +70,13 @@ class Process(BaseSettings):
         allow_inf_nan=False,
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of logs")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        problems = conflicts(self)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
     @override
     def __repr_args__(self) -> Iterator[tuple[str | None, object]]:

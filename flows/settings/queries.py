@@ -12,7 +12,7 @@ from flows.settings.incoming import Documents
 from flows.settings.models import NONE, Models, OptionalName, TextStage
 from flows.settings.process import PREFIX
 from flows.settings.store import DeadLetters, Qdrant
-from operators import Collection, RerankStage, RetrieveStage, VectorSpace
+from operators import Asking, Collection, RerankStage, RetrieveStage, VectorSpace
 from operators.retrieval import Fused, Nearest, Rescored, Search
 
 __all__ = ["Mode", "QuerySettings", "search_of"]
@@ -115,6 +115,7 @@ class QuerySettings(Models, Qdrant, Documents, DeadLetters):
             search=search,
             limit=self._most_ranked if ranked else self.limit,
             limit_field=None if ranked else "limit",
+            asking=Asking(attempts=self.request_attempts),
         )
 
     @property

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
+from fastembed_stream.errors import SettingError
 from flows.settings.incoming import Incoming
 from flows.settings.process import PREFIX, Process
 from operators import (
@@ -20,6 +22,7 @@ from operators import (
     VectorSpace,
     Writing,
 )
+from operators.qdrant import check_name
 
 __all__ = ["DeadLetters", "Qdrant", "Store"]
 
@@ -33,7 +36,24 @@ class Qdrant(Process):
     qdrant_grpc: bool = Field(default=False, description="talk gRPC")
     qdrant_grpc_port: int = Field(6334, description="its port")
     qdrant_timeout_s: float = Field(30.0, description="of one request")
+    request_attempts: int = Field(
+        5,
+        description="tries of a request that the server fails at (500), before it is halved to "
+        "find the record at fault",
+        ge=1,
+    )
     collection: str = Field("documents", description="made when absent, checked when present")
+
+    @field_validator("collection")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        try:
+            check_name(value)
+        except SettingError as error:
+            # Pydantic's own, since it puts no words before it.
+            kind, told = "collection_name", {"reason": str(error).rstrip(".")}
+            raise PydanticCustomError(kind, "{reason}", told) from error
+        return value
 
     @model_validator(mode="after")
     def _one_store(self) -> Self:
@@ -92,6 +112,7 @@ class Store(Qdrant):
                 max_points=self.request_points,
                 max_bytes=self.request_bytes,
                 in_flight=self.requests_in_flight,
+                attempts=self.request_attempts,
             ),
             refused=refused,
         )
@@ -102,12 +123,24 @@ class DeadLetters(Incoming):
 
     dead_letter_topic: str | None = Field(None, description="Kafka topic for records that fail")
     dead_letter_file: Path = Field(
-        Path("dead_letters.jsonl"), description="file for them where there is no topic"
+        Path("dead_letters.jsonl"),
+        description="file for them where there is no topic, and for what the topic refuses",
+    )
+    dead_letter_bytes: int = Field(
+        900_000,
+        description="most bytes of one on the topic; value, headers, key of a larger one stay out",
+        ge=1,
     )
 
     @property
     def dead_letters(self) -> DeadLetterTopic | DeadLetterFile:
         """Where failures go."""
-        if self.dead_letter_topic is not None:
-            return DeadLetterTopic(self.cluster, self.dead_letter_topic)
-        return DeadLetterFile(self.dead_letter_file)
+        file = DeadLetterFile(self.dead_letter_file)
+        if self.dead_letter_topic is None:
+            return file
+        return DeadLetterTopic(
+            self.cluster,
+            self.dead_letter_topic,
+            max_value_bytes=self.dead_letter_bytes,
+            otherwise=file,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from operators.files.places import Place
 from operators.metrics import RETRIES
 from operators.outages import BrokenFlowError
 from operators.shutdown import STOP
@@ -33,7 +35,8 @@ class LineFile:
     locks  what is held during a write, where others write to the same file
 
     Delivery: what `append` has returned from is on disk. A full disk is waited out; of a write
-    that failed nothing stays.
+    that failed nothing stays. A device or the process' own output has no disk: what it was given
+    may be lost, and of a write that failed a part may stay.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class LineFile:
         step_id: str,
         locks: Sequence[AbstractContextManager[object]] = (),
     ) -> None:
-        self._path = path
+        self.path = path
         self._what = what
         self._step_id = step_id
         self._locks = tuple(locks)
@@ -75,15 +78,15 @@ class LineFile:
         raises  BrokenFlowError where the file is shorter, or cannot be written
         """
         try:
-            self._path.touch()
-            found = self._path.stat().st_size
+            self.path.touch()
+            found = self.path.stat().st_size
             if found > size:
-                os.truncate(self._path, size)
+                os.truncate(self.path, size)
         except OSError as error:
             raise self._broken(error, passing=False) from error
         if found < size:
             msg = (
-                f"Step {self._step_id}: {self._path} has {found:,} bytes, but {size:,} were "
+                f"Step {self._step_id}: {self.path} has {found:,} bytes, but {size:,} were "
                 "written before: it was cut or replaced. Put it back, or start with an empty "
                 "recovery store to write all again."
             )
@@ -95,7 +98,12 @@ class LineFile:
         with ExitStack() as held:
             for lock in self._locks:
                 held.enter_context(lock)
-            with self._path.open("a+b", buffering=0) as file:
+            place = Place.of(self.path)
+            if place.is_stream:
+                return _pour(place, lines)
+            if not place.is_file:  # opened, a pipe would wait for its other end
+                raise OSError(errno.EINVAL, f"it is {place.kind}")
+            with self.path.open("a+b", buffering=0) as file:
                 size = file.seek(0, os.SEEK_END)
                 try:
                     if size > 0:
@@ -113,7 +121,7 @@ class LineFile:
     def _broken(self, error: OSError, passing: bool) -> BrokenFlowError:  # noqa: FBT001  private
         too_late = ", and the time to drain is over" if passing else ""
         return BrokenFlowError(
-            f"Step {self._step_id}: {self._what} cannot be written to {self._path}: "
+            f"Step {self._step_id}: {self._what} cannot be written to {self.path}: "
             f"{error}{too_late}. They are repeated on resume."
         )
 
@@ -122,13 +130,25 @@ class LineFile:
         error = state.outcome.exception() if state.outcome else None
         after = state.next_action.sleep if state.next_action else 0.0
         what = self._what.capitalize()
-        _LOG.warning("%s: %s: %s; again in %.1f s", what, self._path, error, after)
+        _LOG.warning("%s: %s: %s; again in %.1f s", what, self.path, error, after)
+
+
+def _pour(place: Place, lines: bytes) -> int:
+    """Write to what has no end that could be synced or cut."""
+    with place.open() as file:
+        _write_all(file, lines)
+        with suppress(OSError):  # the process' own output may lead to a file
+            os.fsync(file.fileno())
+    return len(lines)
 
 
 def _write_all(file: FileIO, lines: bytes) -> None:
     left = memoryview(lines)
     while left:  # a nearly full disk takes a part of it
-        left = left[file.write(left) :]
+        n_written: int | None = file.write(left)
+        if n_written is None:  # whoever shares this output has made it non-blocking
+            select.select([], [file], [], 1.0)
+        left = left[n_written or 0 :]
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from operators.files.content import Content, being_written, is_packed, open_cont
 from operators.files.reading import Pages, ReadingPartition
 from operators.outages import BrokenFlowError, SaidOnce
 from operators.pressure import reset
-from operators.records import Message, UnreadMessage
+from operators.records import DamagedMessage, Message
 from operators.shutdown import STOP
 
 __all__ = ["JsonLinesSource"]
@@ -284,16 +284,16 @@ class _Lines(ReadingPartition[tuple[int, int]]):
         )
 
     def _too_long(self, number: int, line: _Line) -> Message:
-        return UnreadMessage(
+        return DamagedMessage(
             topic=self._path.name,
             partition=0,
             offset=number,
             key=str(number).encode(),
             value=line.value[:_KEPT_OF_TOO_LONG],
             log=self._log,
-            fault=(
-                f"Line {number} has {line.size:,} bytes, more than "
-                f"max_line_bytes={self._max_line_bytes:,}. Split it, or raise the limit."
+            damage=(
+                f"line {number} has {line.size:,} bytes, more than "
+                f"max_line_bytes={self._max_line_bytes:,}; split it, or raise the limit"
             ),
         )
 

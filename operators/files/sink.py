@@ -17,6 +17,8 @@ from typing_extensions import override
 from fastembed_stream.errors import SettingError
 from fastembed_stream.values import SparseEmbedding
 from operators.files.appending import LineFile
+from operators.files.places import Place
+from operators.metrics import RESULTS_WRITTEN
 from operators.records import Batch, Record, Vector
 from operators.shutdown import STOP
 
@@ -40,22 +42,24 @@ class JsonLinesSink(FixedPartitionedSink[X, int], Generic[X]):
     what was written after the last commit, before that is written again. A flow that starts
     without state writes the file anew, since its source starts anew too: a file that is there is
     replaced with the first line. A full disk is waited out and holds the flow back. The file must
-    not be moved or changed between crash and resume: one that is shorter fails the flow.
+    not be moved or changed between crash and resume: one that is shorter fails the flow. What
+    cannot be cut, such as a pipe or a device, is refused at the start.
     """
 
     def __init__(self, path: Path, describe: Describe[X]) -> None:
         self._path = path
         self._describe = describe
+        self._check()
 
     @override
     def list_parts(self) -> list[str]:
         # Called while the workers start: a bad path fails before the first message is read.
+        self._check()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.open("ab").close()
         except OSError as error:
-            msg = f"Results cannot be written to {self._path}: {error}. Choose another."
-            raise SettingError(msg) from error
+            raise self._unwritable(str(error)) from error
         return ["lines"]
 
     @override
@@ -71,6 +75,19 @@ class JsonLinesSink(FixedPartitionedSink[X, int], Generic[X]):
     def part_fn(self, item_key: str) -> int:
         return 0
 
+    def _check(self) -> None:
+        try:
+            place = Place.of(self._path)
+        except OSError as error:
+            raise self._unwritable(str(error)) from error
+        if not place.is_file:
+            why = f"it is {place.kind}, which a resume cannot cut"
+            raise self._unwritable(why)
+
+    def _unwritable(self, why: str) -> SettingError:
+        msg = f"Results cannot be written to {self._path}: {why}. Choose another."
+        return SettingError(msg)
+
 
 class _Partition(StatefulSinkPartition[X, int], Generic[X]):
     def __init__(self, file: LineFile, describe: Describe[X], size: int) -> None:
@@ -80,9 +97,10 @@ class _Partition(StatefulSinkPartition[X, int], Generic[X]):
 
     @override
     def write_batch(self, values: list[X]) -> None:
-        lines = b"".join(_line(one) for value in values for one in self._describe(value))
+        lines = [_line(one) for value in values for one in self._describe(value)]
         if lines:
-            self._size = self._file.append(lines)
+            self._size = self._file.append(b"".join(lines))
+            RESULTS_WRITTEN.inc(len(lines))
 
     @override
     def snapshot(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, Uuid
 from confluent_kafka.admin import AdminClient
@@ -15,7 +16,16 @@ from fastembed_stream.redaction import is_secret_name, keep_secret, redacted, sh
 from operators.kafka.complaints import Client, Complaints, hear, patience
 from operators.outages import waited_out
 
-__all__ = ["CALL_TIMEOUT_S", "TRANSIENT", "Cluster", "is_transient", "log_of", "partitions"]
+__all__ = [
+    "CALL_TIMEOUT_S",
+    "TRANSIENT",
+    "Cluster",
+    "Described",
+    "id_of",
+    "is_transient",
+    "log_of",
+    "partitions",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -160,14 +170,26 @@ def log_of(cluster: Cluster, asking: Consumer, topic: str) -> str:
         if known.controller_id not in known.brokers:
             return ""
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_TIMEOUT_S)
-        found = described[topic].result().topic_id
-        return str(found) if found is not None and str(found) != _NO_ID else ""
+        return id_of(described[topic].result())
 
     try:
         return waited_out(f"the id of Kafka topic {topic}", ask, is_transient)
     except KafkaException as error:
         _LOG.debug("%s: no topic id: %s", topic, error)
         return ""
+
+
+class Described(Protocol):
+    """What brokers tell of a topic, as far as it is used."""
+
+    topic_id: Uuid | None
+    partitions: Sequence[object]
+
+
+def id_of(topic: Described) -> str:
+    """Name the log of a topic; '' where the brokers have no ids."""
+    found = topic.topic_id
+    return str(found) if found is not None and str(found) != _NO_ID else ""
 
 
 def is_transient(error: BaseException) -> bool:

@@ -1,6 +1,6 @@
 """Points into Qdrant: a server, its collection, and the sink that writes to it."""
 
-from operators.qdrant.collection import Collection, prepare
+from operators.qdrant.collection import Collection, check_name, prepare
 from operators.qdrant.requests import Writing
 from operators.qdrant.server import Server
 from operators.qdrant.sink import QdrantSink
@@ -10,5 +10,6 @@ __all__ = [
     "QdrantSink",
     "Server",
     "Writing",
+    "check_name",
     "prepare",
 ]

@@ -18,7 +18,7 @@ from operators.qdrant.server import Server
 from operators.shutdown import STOP
 from operators.spaces import Distance, Quantization, Shape, VectorSpace
 
-__all__ = ["Collection", "IndexType", "check", "prepare"]
+__all__ = ["Collection", "IndexType", "check", "check_name", "prepare"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,6 +49,10 @@ _ID = "id"
 """Beside the makers of the vectors in the collection's metadata: which collection this is."""
 _SETTLE_S = 1.0
 """Several processes may adopt a collection at once; after this long all read the last one's id."""
+_LONGEST_NAME_BYTES = 255
+_NOT_IN_NAMES = frozenset('<>:"/\\|?*')
+"""A server refuses to make a collection of such a name, which is a folder's name too."""
+_LONGEST_QUOTE = 60
 _OLDEST_SERVER = (1, 16)
 """
 The first version whose upsert takes a filter: the fence.
@@ -77,9 +81,40 @@ class Collection:
         if not self.name or not self.vectors:
             msg = f"A collection needs a name and at least one vector; got {self}."
             raise SettingError(msg)
+        check_name(self.name)
         if _ID in self.vectors:
             msg = f"A vector cannot be named {_ID!r}: the collection's metadata has an {_ID} there."
             raise SettingError(msg)
+
+
+def check_name(name: str) -> None:
+    """
+    Check that a server, or a folder, can have a collection of this name.
+
+    raises  SettingError that says what is wrong with it
+    """
+    wrong = _wrong_with(name)
+    if wrong is None:
+        return
+    shown = repr(name if len(name) <= _LONGEST_QUOTE else f"{name[:_LONGEST_QUOTE]}...")
+    msg = (
+        f"A collection cannot be named {shown}: {wrong}. Choose a plain name, such as 'documents'."
+    )
+    raise SettingError(msg)
+
+
+def _wrong_with(name: str) -> str | None:
+    if not name.strip():
+        return "it is empty"
+    if name in {".", ".."}:
+        return "that is a folder's own name"
+    odd = next((one for one in name if one in _NOT_IN_NAMES or not one.isprintable()), None)
+    if odd is not None:
+        return f"it has {odd!r}, which no name can have"
+    size = len(name.encode())
+    if size > _LONGEST_NAME_BYTES:
+        return f"it has {size:,} bytes, and at most {_LONGEST_NAME_BYTES} fit"
+    return None
 
 
 def _check_index(name: str, kind: str) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 from qdrant_client import QdrantClient, models
 
 from operators.decoding import RESERVED
-from operators.points import Points
+from operators.points import Point
+from operators.records import Message
 
-__all__ = ["Version", "settle", "versions_of"]
+__all__ = ["Document", "Version", "documents_of", "settle"]
 
 _PAGE = 256
 """Parts of other versions that are looked at in one request."""
@@ -39,11 +40,30 @@ class Version:
     count: int
 
 
-def versions_of(points: Points) -> dict[str, Version]:
-    """Give the version of each document that has parts among the points."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """
+    A document that has parts among what was written.
+
+    id       the same for all its parts
+    version  that was written
+    origin   the message it came from
+    """
+
+    id: str
+    version: Version
+    origin: Message
+
+
+def documents_of(points: Iterable[Point]) -> dict[str, Document]:
+    """Give each document that has parts among the points, by its id."""
     return {
-        point.document: Version(
-            source=point.origin.source, offset=point.origin.offset, count=point.part.count
+        point.document: Document(
+            id=point.document,
+            version=Version(
+                source=point.origin.source, offset=point.origin.offset, count=point.part.count
+            ),
+            origin=point.origin,
         )
         for point in points
         if point.part is not None

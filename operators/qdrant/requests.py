@@ -29,14 +29,17 @@ class Writing:
     max_points  of one request; Qdrant advises 64 to 256
     max_bytes   of one request, under the server's limit of 32 MB
     in_flight   requests at a time of this process
+    attempts    tries of a request at which the server fails (500), before it is halved to find the
+                point that may be at fault
     """
 
     max_points: int = 128
     max_bytes: int = 16 << 20
     in_flight: int = 4
+    attempts: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("max_points", "max_bytes", "in_flight"):
+        for name in ("max_points", "max_bytes", "in_flight", "attempts"):
             if getattr(self, name) < 1:
                 msg = f"Writing({name}={getattr(self, name)}): expected at least 1."
                 raise SettingError(msg)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import math
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 from qdrant_client import QdrantClient
 from typing_extensions import override
 from urllib3.exceptions import LocationParseError
@@ -15,6 +18,7 @@ from urllib3.util import Url, parse_url
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.redaction import keep_secret, shown_url
+from fastembed_stream.retry_after import seconds_of
 
 __all__ = ["ENGINE_LOCK", "Server"]
 
@@ -104,7 +108,7 @@ class Server:
         if self.path is not None:
             return _folder(self.path)
         _checked(self.url or "")
-        return QdrantClient(
+        client = QdrantClient(
             url=self.url,
             api_key=self.api_key,
             prefer_grpc=self.grpc,
@@ -112,6 +116,20 @@ class Server:
             timeout=self.whole_timeout_s,
             check_compatibility=False,
         )
+        client.http.client.add_middleware(_with_readable_wait)
+        return client
+
+
+def _with_readable_wait(
+    request: httpx.Request, send: Callable[[httpx.Request], httpx.Response]
+) -> httpx.Response:
+    """Put a wait that the server asks for in whole seconds: the client takes no other."""
+    response = send(request)
+    asked = response.headers.pop("Retry-After", None)
+    seconds = seconds_of(asked)
+    if seconds is not None:
+        response.headers["Retry-After"] = str(math.ceil(seconds))
+    return response
 
 
 def _checked(url: str) -> Url:

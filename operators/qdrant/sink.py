@@ -7,9 +7,8 @@ replays, retries and requests that overtake each other all end in the same colle
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,19 +16,20 @@ from itertools import islice
 from typing import TypeAlias, TypeVar
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
-from operators.metrics import FAILURES, POINTS_WRITTEN, RETRIES
+from operators.metrics import FAILURES, POINTS_WRITTEN
 from operators.outages import BrokenFlowError
-from operators.points import Points
+from operators.points import Point, Points
 from operators.qdrant.collection import Collection, check, prepare
-from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
-from operators.qdrant.parts import Version, settle, versions_of
+from operators.qdrant.errors import is_transient
+from operators.qdrant.parts import Document, documents_of, settle
 from operators.qdrant.requests import AS_JSON, AS_PROTOBUF, Writing, fence, requests_of
+from operators.qdrant.sending import Sending, ServerFaultError, patient, place_of
 from operators.qdrant.server import ENGINE_LOCK, Server
+from operators.qdrant.stored import stored_point
 from operators.qdrant.wire import upsert
 from operators.records import Failure, Failures
 from operators.shards import shard_of, shard_parts
@@ -37,8 +37,7 @@ from operators.shutdown import STOP
 
 __all__ = ["QdrantSink"]
 
-_LOG = logging.getLogger(__name__)
-
+_STAGE = "qdrant"
 
 T = TypeVar("T")
 FailureSink: TypeAlias = FixedPartitionedSink[Failures, None]
@@ -52,10 +51,11 @@ class QdrantSink(FixedPartitionedSink[Points, str]):
 
     Delivery: at least once, and a repeat changes nothing. An epoch commits when every request of
     it is acknowledged. Outages (connection, time-out, 429, 5xx, a full disk) are waited out and
-    hold the flow back. After any crash, rescale or replay the collection equals that of one clean
-    run: ids are the same, and an older version never replaces a newer one. Its state in the
-    recovery store is the collection's identity: a flow does not go on half-way in another
-    collection, which would stay without what was read before.
+    hold the flow back; a point that gets 500 alone each time, while others pass, is refused. After
+    any crash, rescale or replay the collection equals that of one clean run: ids are the same, and
+    an older version never replaces a newer one. Its state in the recovery store is the collection's
+    identity: a flow does not go on half-way in another collection, which would stay without what
+    was read before.
 
     Of a document that comes in parts, those of one version alone are there when an epoch commits:
     after all its writes are acknowledged, parts of other versions are deleted, also where an
@@ -139,7 +139,7 @@ class _Partition(StatefulSinkPartition[Points, str]):
         self._writing = writing
         self._refused = refused
         self._sent: set[Future[_Answer]] = set()
-        self._taken: dict[str, Version] = {}
+        self._taken: dict[str, Document] = {}
 
     @override
     def write_batch(self, values: list[Points]) -> None:
@@ -166,20 +166,22 @@ class _Partition(StatefulSinkPartition[Points, str]):
         """Delete stale parts: only now is no write of their documents under way any more."""
         settling = self._store.settle(self._taken)
         for future in wait(settling).done:
-            self._result(future)
+            self._set_aside(self._result(future))
         self._taken.clear()
 
     def _collect(self, done: set[Future[_Answer]]) -> None:
         for future in done:
             self._sent.discard(future)
             answer = self._result(future)
-            self._taken.update(versions_of(answer.taken))
-            failures = answer.failures
-            if failures and self._refused is None:
-                msg = f"Step {self._step_id}: Qdrant refused a point: {failures[0].reason}"
-                raise BrokenFlowError(msg)
-            if failures and self._refused is not None:
-                self._refused.write_batch([failures])
+            self._taken.update(documents_of(answer.taken))
+            self._set_aside(answer.failures)
+
+    def _set_aside(self, failures: Failures) -> None:
+        if failures and self._refused is None:
+            msg = f"Step {self._step_id}: Qdrant refused a point: {failures[0].reason}"
+            raise BrokenFlowError(msg)
+        if failures and self._refused is not None:
+            self._refused.write_batch([failures])
 
     def _result(self, future: Future[T]) -> T:
         try:
@@ -196,9 +198,6 @@ class _Answer:
     taken: Points = ()
     failures: Failures = ()
 
-    def __add__(self, other: _Answer) -> _Answer:
-        return _Answer(taken=self.taken + other.taken, failures=self.failures + other.failures)
-
 
 class _Store:
     """A collection of one server, and the threads of this process that write to it."""
@@ -211,13 +210,18 @@ class _Store:
         self._collection = collection
         self._writing = writing
         self._threads = Threads(writing.in_flight, "qdrant")
-        self._retrying = Retrying(
-            retry=retry_if_exception(is_transient),
-            wait=_wait,
-            stop=lambda _: STOP.overdue,
-            sleep=_nap,
-            before_sleep=_log_retry,
-            reraise=True,
+        self._writing_points = Sending[Point, None](
+            self._upsert,
+            attempts=writing.attempts,
+            nap=_nap,
+            noun="points",
+            name=_name_of,
+            repeated=self._keep_repeated,
+            another=self._stored,
+        )
+        self._repeated: dict[str, Document] = {}
+        self._settling = Sending[Document, None](
+            self._settle, attempts=writing.attempts, nap=_nap, noun="documents", name=_parts_of
         )
 
     def identity(self) -> str:
@@ -229,7 +233,7 @@ class _Store:
         """
         with self._lock:
             if self._identity is None:
-                self._identity = self._retrying(self._checked)
+                self._identity = patient(_nap)(self._checked)
             return self._identity
 
     def requests(self, points: Points) -> Iterator[Points]:
@@ -241,27 +245,50 @@ class _Store:
         """Write points in the background; the result says what the server took."""
         return self._threads.submit(self._answered, points)
 
-    def settle(self, documents: Mapping[str, Version]) -> list[Future[None]]:
-        """Delete stale parts of documents in the background."""
-        rest = iter(documents.items())
+    def settle(self, documents: Mapping[str, Document]) -> list[Future[Failures]]:
+        """Delete stale parts of documents in the background; the results are what fails at it."""
+        with self._lock:
+            # What was written once more may by now be a part that had been deleted as stale.
+            rest = iter({**self._repeated, **documents}.values())
+            self._repeated.clear()
         settling = []
-        while some := dict(islice(rest, self._writing.max_points)):
+        while some := tuple(islice(rest, self._writing.max_points)):
             settling.append(self._threads.submit(self._settled, some))
         return settling
 
-    def _settled(self, documents: Mapping[str, Version]) -> None:
-        self._retrying(self._settle, documents)
+    def _stored(self, but: Sequence[Point]) -> Point | None:
+        return stored_point(self._client, self._collection.name, but)
 
-    def _settle(self, documents: Mapping[str, Version]) -> None:
+    def _keep_repeated(self, point: Point) -> None:
+        with self._lock:
+            self._repeated.update(documents_of((point,)))
+
+    def _settled(self, documents: tuple[Document, ...]) -> Failures:
+        failures = []
+        for document, outcome in zip(documents, self._settling(documents), strict=True):
+            if outcome is None:
+                continue
+            if not isinstance(outcome.error, ServerFaultError):
+                raise outcome.error  # a server that refuses this refuses it for every document
+            msg = f"Its stale parts are still there. {outcome.error}"
+            error = ServerFaultError(msg)
+            failures.append(Failure.of(document.origin, _STAGE, error))
+        FAILURES.labels(_STAGE).inc(len(failures))
+        return tuple(failures)
+
+    def _settle(self, documents: tuple[Document, ...]) -> list[None]:
         with self._turn():
-            settle(self._client, self._collection.name, documents)
+            versions = {document.id: document.version for document in documents}
+            settle(self._client, self._collection.name, versions)
+        return [None] * len(documents)
 
     def _answered(self, points: Points) -> _Answer:
         answer = self._written(points)
         if not answer.taken:
             # No point is right: before all are given up, is it they, or is it the collection?
             self._ensure_same()
-        FAILURES.labels("qdrant").inc(len(answer.failures))
+        POINTS_WRITTEN.inc(len(answer.taken))
+        FAILURES.labels(_STAGE).inc(len(answer.failures))
         return answer
 
     def _checked(self) -> str:
@@ -272,7 +299,7 @@ class _Store:
             raise BrokenFlowError(str(error)) from error
 
     def _ensure_same(self) -> None:
-        if self._retrying(self._checked) != self.identity():
+        if patient(_nap)(self._checked) != self.identity():
             msg = (
                 f"Collection {self._collection.name!r} was made again while this flow wrote to it. "
                 "Start with an empty recovery store to fill it."
@@ -284,13 +311,8 @@ class _Store:
 
     def _written(self, points: Points) -> _Answer:
         try:
-            self._retrying(self._upsert, points)
+            outcomes = self._writing_points(points)
         except Exception as error:
-            if len(points) > 1 and (is_refusal(error) or is_too_large(error)):
-                half = len(points) // 2
-                return self._written(points[:half]) + self._written(points[half:])
-            if is_refusal(error) or is_too_large(error):
-                return _Answer(failures=(Failure.of(points[0].origin, "qdrant", error),))
             if is_transient(error):
                 msg = (
                     f"Qdrant has not taken {len(points)} points ({error}), and the time to drain "
@@ -298,31 +320,29 @@ class _Store:
                 )
                 raise BrokenFlowError(msg) from error
             raise
-        POINTS_WRITTEN.inc(len(points))
-        return _Answer(taken=points)
+        pairs = list(zip(points, outcomes, strict=True))
+        return _Answer(
+            taken=tuple(point for point, outcome in pairs if outcome is None),
+            failures=tuple(
+                Failure.of(point.origin, _STAGE, outcome.error)
+                for point, outcome in pairs
+                if outcome is not None
+            ),
+        )
 
-    def _upsert(self, points: Points) -> None:
+    def _upsert(self, points: Points) -> list[None]:
         with self._turn():
             upsert(self._server, self._collection.name, points, fence(points))
+        return [None] * len(points)
 
 
-_BACK_OFF = wait_random_exponential(multiplier=0.5, max=30)
-_SHORTEST_S, _LONGEST_S = 0.5, 300.0
-"""A server may ask for no wait or for a day: neither a storm of requests nor a flow that sleeps."""
+def _name_of(point: Point) -> str:
+    return f"point {point.id} ({place_of(point.origin)})"
 
 
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = retry_after_s(error) if error else None
-    return _BACK_OFF(state) if asked is None else min(max(asked, _SHORTEST_S), _LONGEST_S)
+def _parts_of(document: Document) -> str:
+    return f"stale parts of document {document.id} ({place_of(document.origin)})"
 
 
 def _nap(seconds: float) -> None:
     STOP.nap(seconds)
-
-
-def _log_retry(state: RetryCallState) -> None:
-    RETRIES.labels("qdrant").inc()
-    error = state.outcome.exception() if state.outcome else None
-    after = state.next_action.sleep if state.next_action else 0.0
-    _LOG.warning("Qdrant: %s; again in %.1f s (try %d)", error, after, state.attempt_number)

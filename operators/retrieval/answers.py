@@ -36,7 +36,7 @@ def to_answers(step_id: str, up: Batches, *, topic: str, max_bytes: int = 1_000_
     Turn queries with hits into messages, for `KafkaSink`.
 
     max_bytes  an answer larger than this is a failure: a broker takes a little over 1 MB unless
-               told otherwise, and would end the flow over one that is larger
+               told otherwise, and `KafkaSink(refused=...)` makes one of what it takes not
 
     Delivery: stateless. A crash answers some queries again; the key and the headers, with any
     correlation id, tell whose answer it is.
@@ -60,8 +60,9 @@ def answer_of(record: Record, *, topic: str) -> Outgoing:
     raises  ValueError where a score or a payload is not JSON
     """
     value = json.dumps(_told(record), allow_nan=False, separators=(",", ":"))
+    origin = record.origin
     return Outgoing(
-        topic=topic, key=record.origin.key, value=value.encode(), headers=record.origin.headers
+        topic=topic, key=origin.key, value=value.encode(), headers=origin.headers, origin=origin
     )
 
 

@@ -12,16 +12,15 @@ from typing import TypeAlias, TypeVar
 import grpc
 from qdrant_client import models
 from qdrant_client.http.exceptions import UnexpectedResponse
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.threads import Threads
 from operators.decoding import RESERVED
-from operators.metrics import RETRIES
 from operators.outages import BrokenFlowError
 from operators.qdrant import Collection, Server
-from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
+from operators.qdrant.errors import is_transient
 from operators.qdrant.refusals import asked
+from operators.qdrant.sending import Refused, Sending
 from operators.qdrant.server import ENGINE_LOCK
 from operators.retrieval.searches import Search
 from operators.shutdown import STOP
@@ -36,7 +35,7 @@ T = TypeVar("T")
 _LOWER_IS_BETTER = frozenset({models.Distance.EUCLID, models.Distance.MANHATTAN})
 
 _ANSWERS = (UnexpectedResponse, grpc.RpcError)
-"""What a server says, unlike what goes wrong while one query is put into its terms."""
+"""What a server says, unlike what goes wrong here."""
 
 Found: TypeAlias = list[models.ScoredPoint]
 
@@ -49,14 +48,17 @@ class Asking:
     max_queries  of one request; the server works on them at once
     max_bytes    of one request, under the server's limit of 32 MB
     in_flight    requests at a time of this process
+    attempts     tries of a request at which the server fails (500), before it is halved to find the
+                 query that may be at fault
     """
 
     max_queries: int = 64
     max_bytes: int = 16 << 20
     in_flight: int = 4
+    attempts: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("max_queries", "max_bytes", "in_flight"):
+        for name in ("max_queries", "max_bytes", "in_flight", "attempts"):
             if getattr(self, name) < 1:
                 msg = f"Asking({name}={getattr(self, name)}): expected at least 1."
                 raise SettingError(msg)
@@ -64,10 +66,16 @@ class Asking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One query in Qdrant's terms, and about how many bytes it has as JSON."""
+    """
+    One query in Qdrant's terms.
+
+    size_bytes  about so many, as JSON
+    name        which query it is, for the log
+    """
 
     request: models.QueryRequest
     size_bytes: int
+    name: str = ""
 
 
 class Reader:
@@ -91,13 +99,12 @@ class Reader:
         self._asking = asking
         self._lock = threading.Lock()
         self._threads: Threads | None = None
-        self._retrying = Retrying(
-            retry=retry_if_exception(is_transient),
-            wait=_wait,
-            stop=lambda _: STOP.overdue,
-            sleep=_nap,
-            before_sleep=_log_retry,
-            reraise=True,
+        self._sending = Sending[Question, Found](
+            self._asked,
+            attempts=asking.attempts,
+            nap=_nap,
+            noun="queries",
+            name=lambda question: question.name,
         )
         self._waited(lambda: self._check_version(search))
         found = self._waited(self._described)
@@ -116,12 +123,13 @@ class Reader:
         """Tell whether the server gives a distance where others give a likeness."""
         return self.distances.get(name) in _LOWER_IS_BETTER
 
-    def answers(self, questions: Sequence[Question]) -> list[Found]:
+    def answers(self, questions: Sequence[Question]) -> list[Found | Refused]:
         """
         Ask all, in few requests, and give what was found for each, in their order.
 
-        raises  what the server says of a query that it refuses; BrokenFlowError where it refuses
-                all, as with a wrong key, and where the flow is stopped while it is away
+        returns  in the place of what was found, what the server says of a query that it refuses
+        raises   BrokenFlowError where it refuses all, as with a wrong key, and where the flow is
+                 stopped while it is away
         """
         requests = list(_requests(questions, self._asking))
         if len(requests) == 1:
@@ -135,22 +143,23 @@ class Reader:
                 self._threads = Threads(self._asking.in_flight, "retrieve")
             return self._threads
 
-    def _answered(self, requests: list[models.QueryRequest]) -> list[Found]:
+    def _answered(self, questions: tuple[Question, ...]) -> list[Found | Refused]:
         try:
-            return self._retrying(self._asked, requests)
+            return self._sending(questions)
         except Exception as error:
             if is_transient(error):
                 msg = (
-                    f"Qdrant has not answered {len(requests)} queries ({error}), and the time to "
+                    f"Qdrant has not answered {len(questions)} queries ({error}), and the time to "
                     "drain is over. They are repeated on resume."
                 )
                 raise BrokenFlowError(msg) from error
-            if not isinstance(error, _ANSWERS) or is_refusal(error) or is_too_large(error):
+            if not isinstance(error, _ANSWERS):
                 raise
             msg = f"Qdrant refuses all queries of collection {self._collection.name!r}: {error}"
             raise BrokenFlowError(msg) from error
 
-    def _asked(self, requests: list[models.QueryRequest]) -> list[Found]:
+    def _asked(self, questions: tuple[Question, ...]) -> list[Found]:
+        requests = [question.request for question in questions]
         with self._turn():
             answers = self._client.query_batch_points(self._collection.name, requests)
         return [answer.points for answer in answers]
@@ -222,36 +231,20 @@ def _differences(found: models.CollectionInfo, wanted: Mapping[str, VectorSpace]
     return differences
 
 
-def _requests(questions: Sequence[Question], asking: Asking) -> Iterator[list[models.QueryRequest]]:
+def _requests(questions: Sequence[Question], asking: Asking) -> Iterator[tuple[Question, ...]]:
     """Cut questions into requests by count and bytes."""
-    request: list[models.QueryRequest] = []
+    request: list[Question] = []
     size = 0
     for question in questions:
         full = len(request) >= asking.max_queries or size + question.size_bytes > asking.max_bytes
         if request and full:
-            yield request
+            yield tuple(request)
             request, size = [], 0
-        request.append(question.request)
+        request.append(question)
         size += question.size_bytes
     if request:
-        yield request
-
-
-_BACK_OFF = wait_random_exponential(multiplier=0.5, max=30)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = retry_after_s(error) if error else None
-    return asked if asked is not None else _BACK_OFF(state)
+        yield tuple(request)
 
 
 def _nap(seconds: float) -> None:
     STOP.nap(seconds)
-
-
-def _log_retry(state: RetryCallState) -> None:
-    RETRIES.labels("qdrant").inc()
-    error = state.outcome.exception() if state.outcome else None
-    after = state.next_action.sleep if state.next_action else 0.0
-    _LOG.warning("Qdrant: %s; again in %.1f s (try %d)", error, after, state.attempt_number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -144,7 +145,8 @@ class RerankStage:
         query = record.fields.get(self.query_field)
         if not isinstance(query, str):
             found = ", ".join(record.fields) or "none"
-            msg = f"Field {self.query_field!r} of query {record.key!r} is no text; it has {found}."
+            key = reprlib.repr(record.key)
+            msg = f"Field {self.query_field!r} of query {key} is no text; it has {found}."
             raise BadRecordError(msg)
         texts = (_text(hit, self.document_field) for hit in record.hits)
         return [(query, text) for text in texts if text is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import threading
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,9 @@ from fastembed_stream.errors import SettingError
 from fastembed_stream.values import SparseEmbedding
 from operators.decoding import RESERVED, BadRecordError
 from operators.metrics import FAILURES
+from operators.numbers import check_vector
 from operators.qdrant import Collection, Server
+from operators.qdrant.sending import Refused, place_of
 from operators.records import Batch, Batches, Failure, Hit, Record, Split, Vector
 from operators.retrieval.reader import Asking, Found, Question, Reader
 from operators.retrieval.searches import Nearest, Search, Terms, request_of
@@ -113,16 +116,22 @@ class RetrieveStage:
             try:
                 asked.append((record, self._question(record)))
             except BadRecordError as error:
-                FAILURES.labels(self.name).inc()
-                failures.append(Failure.of(record.origin, self.name, error))
+                failures.append(self._failure(record, error))
         answers = iter(reader.answers([question for _, question in asked if question]))
         scored_by = self.search.scored_by
         sign = -1.0 if scored_by is not None and reader.lower_is_better(scored_by) else 1.0
-        records = tuple(
-            replace(record, hits=_hits(next(answers), sign) if question else ())
-            for record, question in asked
-        )
-        return Batch(records=records, failures=tuple(failures))
+        records: list[Record] = []
+        for record, question in asked:
+            found = next(answers) if question else []
+            if isinstance(found, Refused):
+                failures.append(self._failure(record, found.error))
+            else:
+                records.append(replace(record, hits=_hits(found, sign)))
+        return Batch(records=tuple(records), failures=tuple(failures))
+
+    def _failure(self, record: Record, error: Exception) -> Failure:
+        FAILURES.labels(self.name).inc()
+        return Failure.of(record.origin, self.name, error)
 
     def _question(self, record: Record) -> Question | None:
         """Put a query into Qdrant's terms; None where there is nothing to ask."""
@@ -139,24 +148,31 @@ class RetrieveStage:
         )
         request = request_of(self.search, vectors, terms)
         size = _BYTES_PER_NUMBER * sum(map(_n_numbers, vectors.values()))
-        return None if request is None else Question(request=request, size_bytes=size)
+        if request is None:
+            return None
+        name = f"query {place_of(record.origin)}"
+        return Question(request=request, size_bytes=size, name=name)
 
     def _vector(self, record: Record, name: str) -> Vector:
-        vector = record.vectors.get(name)
+        vector, key = record.vectors.get(name), reprlib.repr(record.key)
         if vector is None:
             found = ", ".join(map(repr, record.vectors)) or "none"
             msg = (
-                f"Query {record.key!r} has no vector {name!r}; it has {found}. Run the stage that "
+                f"Query {key} has no vector {name!r}; it has {found}. Run the stage that "
                 "writes it before this one."
             )
             raise BadRecordError(msg)
         if isinstance(vector, np.ndarray) and vector.size == 0:
-            msg = f"Vector {name!r} of query {record.key!r} has no numbers: {vector.shape}."
+            msg = f"Vector {name!r} of query {key} has no numbers: {vector.shape}."
             raise BadRecordError(msg)
+        try:
+            check_vector(name, vector)
+        except ValueError as error:
+            raise BadRecordError(str(error)) from None
         made, wanted = record.models.get(name), self.collection.vectors[name].fingerprint
         if made != wanted:
             msg = (
-                f"Vector {name!r} of query {record.key!r} was made by {made}, those of the "
+                f"Vector {name!r} of query {key} was made by {made}, those of the "
                 f"collection by {wanted}: what it finds would mean nothing. Embed it anew."
             )
             raise BadRecordError(msg)

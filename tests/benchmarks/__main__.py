@@ -20,6 +20,7 @@ from tests.benchmarks import (
     quality,
     rerank,
     reranking_stream,
+    sharing,
     sparse,
 )
 
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "late": late.run,
     "rerank": rerank.run,
     "images": images.run,
+    "sharing": sharing.run,
     "muvera": muvera.run,
     "import": importing.run,
     "dense-memory": memory.dense,

@@ -46,7 +46,7 @@ class Deployment:
     """
     A flow as it is deployed: `python -m bytewax.run`, a recovery store, and its environment.
 
-    flow  module of `flows`
+    flow  module of `flows`, or a whole path of one that a test brings
     """
 
     folder: Path
@@ -64,7 +64,8 @@ class Deployment:
     def start(self, n_workers: int = 1, *, addresses: Sequence[str] = ()) -> None:
         """Start the flow's processes, one for each address, and each with so many workers."""
         for number in range(max(len(addresses), 1)):
-            command = [sys.executable, "-m", "bytewax.run", f"flows.{self.flow}:flow"]
+            module = self.flow if "." in self.flow else f"flows.{self.flow}"
+            command = [sys.executable, "-m", "bytewax.run", f"{module}:flow"]
             command += ["-w", str(n_workers), "-s", "1", "-b", "0"]
             command += ["-r", str(self.folder / "recovery")]
             if addresses:

@@ -77,15 +77,16 @@ def test_images_that_become_of_unlike_size_never_share_a_group(tmp_path: Path) -
     ("shape", "size"), [("vector", DIM), ("point", DIM), ("patches", 16 * DIM)]
 )
 def test_whatever_shape_comes_out_is_one_flat_vector(tmp_path: Path, shape: str, size: int) -> None:
-    [vector] = opened(write_image_model(tmp_path, shape=shape))([IMAGES[0]])
+    model = image_row(write_image_model(tmp_path, shape=shape), dim=size)
+    [vector] = open_model(model, IMAGE, runtime=Runtime(device="cpu"))([IMAGES[0]])
     assert vector.shape == (size,)
     assert np.linalg.norm(vector) == pytest.approx(1)
 
 
 def test_the_first_patch_is_the_vector_where_the_recipe_says_so(tmp_path: Path) -> None:
     folder = write_image_model(tmp_path, shape="patches")
-    raw = DenseImage(normalize=False)
-    [all_patches] = opened(folder, raw)([IMAGES[0]])
+    flat = image_row(folder, DenseImage(normalize=False), dim=16 * DIM)
+    [all_patches] = open_model(flat, IMAGE, runtime=Runtime(device="cpu"))([IMAGES[0]])
     [first] = opened(folder, DenseImage(pooling="cls", normalize=False))([IMAGES[0]])
     assert np.array_equal(first, all_patches[:DIM])
 

@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +289,7 @@ def test_a_model_of_ones_own_is_known_by_name_and_embeds(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["tests/custom", "TESTS/custom", "BAAI/bge-small-en-v1.5"])
 def test_a_name_that_is_taken_is_refused(name: str) -> None:
     TextEmbedding.add_custom_model("tests/custom", **CUSTOM)
-    with pytest.raises(SettingError, match=f"'{name}' is already registered"):
+    with pytest.raises(SettingError, match=f"Model {name} is already registered"):
         TextEmbedding.add_custom_model(name, **CUSTOM)
 
 
@@ -326,7 +327,8 @@ def test_a_source_is_a_repository_or_an_address_and_never_neither() -> None:
 
 def test_tasks_run_by_number_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, Toy(task=True, external=True), model_file="onnx/model.onnx")
-    name = "jinaai/jina-embeddings-v3"
+    name = "own/tasks"
+    catalog.add(replace(catalog.find("jinaai/jina-embeddings-v3"), name=name, dim=DIM))
     model = TextEmbedding(name, specific_model_path=str(folder), runtime=ON_CPU)
     [other] = model.embed("a", task_id=4)
     [default], [passage] = model.embed("a"), model.passage_embed("a")

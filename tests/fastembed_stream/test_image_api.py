@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +143,13 @@ def test_a_broken_image_is_named_by_its_position_among_all(
 
 
 def test_how_files_are_read_is_told_by_the_constructor(tmp_path: Path) -> None:
+    catalog.add(replace(catalog.find(CLIP, IMAGE), name="own/clip", dim=DIM))
     folder = str(write_image_model(tmp_path))
     turned = FILES["turned.jpg"]
-    plain = ImageEmbedding(CLIP, specific_model_path=folder, runtime=ON_CPU)
-    upright = ImageEmbedding(CLIP, specific_model_path=folder, runtime=ON_CPU, upright=True)
+    plain = ImageEmbedding("own/clip", specific_model_path=folder, runtime=ON_CPU)
+    upright = ImageEmbedding("own/clip", specific_model_path=folder, runtime=ON_CPU, upright=True)
     assert np.abs(next(plain.embed(turned)) - next(upright.embed(turned))).max() > 0.01
-    small = ImageEmbedding(CLIP, specific_model_path=folder, runtime=ON_CPU, max_pixels=100)
+    small = ImageEmbedding("own/clip", specific_model_path=folder, runtime=ON_CPU, max_pixels=100)
     with pytest.raises(ImageError, match="at most 100"):
         next(small.embed(turned))
     with pytest.raises(SettingError, match=r"no option 'rotate'; it has upright, max_pixels"):

@@ -166,5 +166,5 @@ def test_a_model_of_ones_own_takes_a_few_lines(
 @pytest.mark.parametrize("name", ["tests/own", "colbert-ir/colbertv2.0"])
 def test_a_name_that_is_taken_is_refused(name: str) -> None:
     LateInteractionTextEmbedding.add_custom_model("tests/own", **CUSTOM)
-    with pytest.raises(SettingError, match=f"'{name}' is already registered"):
+    with pytest.raises(SettingError, match=f"Model {name} is already registered"):
         LateInteractionTextEmbedding.add_custom_model(name, **CUSTOM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import pickle
 from typing import Any
 
@@ -12,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastembed_stream import muvera as muvera_module
-from fastembed_stream import postprocess
 from fastembed_stream.errors import SettingError
 from fastembed_stream.muvera import Muvera, nearest_occupied
 from fastembed_stream.values import Array
@@ -59,6 +59,16 @@ def test_an_encoding_is_float32_of_the_size_that_is_told() -> None:
         assert encoded.shape == (SMALL.embedding_size,) == (5 * 8 * 4,)
     assert SMALL.process_documents([]).shape == (0, SMALL.embedding_size)
     assert SMALL.process_queries(SEVERAL).shape == (7, SMALL.embedding_size)
+
+
+def test_an_encoding_is_float64_where_its_vectors_are() -> None:
+    doubles = [vectors.astype(np.float64) for vectors in SEVERAL]
+    for ask in (SMALL.process_documents, SMALL.process_queries):
+        encoded = ask(doubles)
+        assert encoded.dtype == ask([SEVERAL[1], doubles[3]]).dtype == np.float64
+        np.testing.assert_allclose(encoded, ask(SEVERAL), atol=1e-5)
+    assert SMALL.process_document(doubles[3]).dtype == np.float64
+    assert SMALL.process_query(SEVERAL[3].astype(np.float16)).dtype == np.float32
 
 
 def test_a_query_adds_up_and_a_document_averages() -> None:
@@ -201,4 +211,4 @@ def test_numbers_that_cannot_be_are_refused(settings_: dict[str, int], said: str
 
 
 def test_fastembeds_path_leads_to_the_same_class() -> None:
-    assert postprocess.Muvera is Muvera
+    assert importlib.import_module("fastembed_stream.postprocess").Muvera is Muvera

@@ -34,6 +34,7 @@ from fastembed_stream.errors import SettingError
 from fastembed_stream.recipes import ColPali, DenseImage, Splade
 from tests.fastembed_stream.late_models import write_cross_encoder, write_late
 from tests.fastembed_stream.tiny_images import (
+    PAGE_DIM,
     colmodernvbert_row,
     picture,
     write_colmodernvbert,
@@ -117,7 +118,7 @@ OWN = {
         model=lambda f: row(write_image_model(f), DenseImage()), opened=ImageEmbedding, ask=_images
     ),
     "colpali": Own(
-        model=lambda f: row(write_colpali(f), ColPali()),
+        model=lambda f: row(write_colpali(f), ColPali(), dim=PAGE_DIM),
         opened=LateInteractionMultimodalEmbedding,
         ask=_pages,
     ),
@@ -182,7 +183,7 @@ def test_a_class_refuses_a_model_of_another_kind_and_says_which_it_is(
         (ImageEmbedding, {"dim": DIM}, write_image_model, _images),
         (
             LateInteractionMultimodalEmbedding,
-            {"recipe": ColPali(), "dim": DIM},
+            {"recipe": ColPali(), "dim": PAGE_DIM},
             write_colpali,
             _pages,
         ),

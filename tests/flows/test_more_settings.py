@@ -24,6 +24,8 @@ LATE = f"{DENSE}-tokens"
 # Every setting by another value than its default: as the environment has it, and as it is read.
 PROCESS: Examples = {
     "metrics_port": ("9100", 9100),
+    "metrics_host": ("::1", "::1"),
+    "max_failure_share": ("0.5", 0.5),
     "drain_s": ("3", 3.0),
     "log_level": ("DEBUG", "DEBUG"),
 }
@@ -43,6 +45,8 @@ INCOMING: Examples = {
     "kafka_options": ('{"security.protocol": "SSL"}', {"security.protocol": "SSL"}),
     "kafka_start": ("latest", "latest"),
     "kafka_on_gap": ("continue", "continue"),
+    "kafka_isolation": ("read_uncommitted", "read_uncommitted"),
+    "kafka_refresh_s": ("2.5", 2.5),
     "max_epoch_records": ("7", 7),
     "max_epoch_bytes": ("8", 8),
     "window_records": ("10", 10),
@@ -50,10 +54,12 @@ INCOMING: Examples = {
     "window_age_s": ("0.5", 0.5),
     "batches_in_flight": ("2", 2),
     "batch_timeout_s": ("50", 50.0),
+    "record_attempts": ("7", 7),
     "input_file": ("/in.jsonl", Path("/in.jsonl")),
     "max_line_bytes": ("14", 14),
     "dead_letter_topic": ("dead", "dead"),
     "dead_letter_file": ("/dead.jsonl", Path("/dead.jsonl")),
+    "dead_letter_bytes": ("14", 14),
 }
 QDRANT: Examples = {
     "qdrant_url": ("http://q:6333", "http://q:6333"),
@@ -62,6 +68,7 @@ QDRANT: Examples = {
     "qdrant_grpc": ("yes", True),
     "qdrant_grpc_port": ("1234", 1234),
     "qdrant_timeout_s": ("2.5", 2.5),
+    "request_attempts": ("7", 7),
     "collection": ("c", "c"),
 }
 STORE: Examples = {
@@ -97,6 +104,7 @@ ALL: Mapping[Settings, Examples] = {
         **MODELS,
         "chunk_tokens": ("100", 100),
         "chunk_overlap": ("13", 13),
+        "chunk_bytes": ("5000", 5000),
         "muvera": ("off", False),
         "store_late": ("0", False),
         "quantization": ("scalar", "scalar"),

@@ -121,6 +121,22 @@ def test_hits_are_scored_as_brute_force_scores_them(
     assert reasons(tmp_path) == {}
 
 
+def test_an_answer_that_its_topic_refuses_is_a_dead_letter_and_the_others_are_written(
+    tmp_path: Path, brokers: str, filled: dict[str, str]
+) -> None:
+    asked = [*questions(), (b"k" * 20_000, json.dumps({"text": QUESTIONS[0]}).encode())]
+    told = {**filled, **topic_of(brokers, asked), "search": "sparse"}
+    told["kafka_options"] = json.dumps({"message.max.bytes": "10000"})
+    told["results_topic"] = f"{told['kafka_topics']}-answers"
+    create_topic(brokers, told["results_topic"], 1)
+    run("two workers", "rerank_queries", tmp_path, told)
+    found = answers(brokers, told["results_topic"])
+    assert sorted(key for key, _ in found) == sorted(key for key, _ in questions())
+    [(key, reason)] = reasons(tmp_path).items()
+    assert key == "k" * 20_000
+    assert f"Kafka topic {told['results_topic']} refuses the message" in reason
+
+
 def test_words_are_found_where_they_are_and_nothing_by_none(
     tmp_path: Path, filled: dict[str, str]
 ) -> None:

@@ -21,7 +21,9 @@ from operators import (
     Schema,
     Server,
     StageLimits,
+    VectorSpace,
     WindowLimits,
+    Writing,
 )
 
 MODEL = "fastembed-stream/all-MiniLM-L6-v2-int8"
@@ -34,6 +36,8 @@ ALL: dict[str, tuple[str, object]] = {
     "kafka_options": ('{"security.protocol": "SSL"}', {"security.protocol": "SSL"}),
     "kafka_start": ("latest", "latest"),
     "kafka_on_gap": ("continue", "continue"),
+    "kafka_isolation": ("read_uncommitted", "read_uncommitted"),
+    "kafka_refresh_s": ("2.5", 2.5),
     "max_epoch_records": ("7", 7),
     "max_epoch_bytes": ("8", 8),
     "format": ("text", "text"),
@@ -47,10 +51,12 @@ ALL: dict[str, tuple[str, object]] = {
     "window_age_s": ("0.5", 0.5),
     "batches_in_flight": ("2", 2),
     "batch_timeout_s": ("50", 50.0),
+    "record_attempts": ("7", 7),
     "input_file": ("/in.jsonl", Path("/in.jsonl")),
     "max_line_bytes": ("14", 14),
     "chunk_tokens": ("100", 100),
     "chunk_overlap": ("13", 13),
+    "chunk_bytes": ("5000", 5000),
     "output_file": ("/out.jsonl", Path("/out.jsonl")),
     "model": (MODEL, MODEL),
     "model_folder": ("/models/a", Path("/models/a")),
@@ -70,6 +76,7 @@ ALL: dict[str, tuple[str, object]] = {
     "qdrant_grpc": ("yes", True),
     "qdrant_grpc_port": ("1234", 1234),
     "qdrant_timeout_s": ("2.5", 2.5),
+    "request_attempts": ("7", 7),
     "collection": ("c", "c"),
     "distance": ("dot", "dot"),
     "request_points": ("5", 5),
@@ -78,7 +85,10 @@ ALL: dict[str, tuple[str, object]] = {
     "uuid_key_as_id": ("on", True),
     "dead_letter_topic": ("dead", "dead"),
     "dead_letter_file": ("/dead.jsonl", Path("/dead.jsonl")),
+    "dead_letter_bytes": ("14", 14),
     "metrics_port": ("9100", 9100),
+    "metrics_host": ("::1", "::1"),
+    "max_failure_share": ("0.5", 0.5),
     "drain_s": ("3", 3.0),
     "log_level": ("DEBUG", "DEBUG"),
 }
@@ -113,6 +123,39 @@ def test_every_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
         }
         for name in left_out:
             assert getattr(settings, name) == TextSettings.model_fields[name].default
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("a/b", "it has '/'"),
+        ("a\\b", "it has '\\\\'"),
+        ("a:b", "it has ':'"),
+        ('a"b', "it has '\"'"),
+        ("a\nb", "it has '\\n'"),
+        ("a\x7fb", "it has '\\x7f'"),
+        ("a\u202eb", "it has '\\u202e'"),
+        ("a\udcffb", "it has '\\udcff'"),
+        (" ", "it is empty"),
+        ("..", "a folder's own name"),
+        ("x" * 256, "it has 256 bytes, and at most 255 fit"),
+        ("ü" * 128, "it has 256 bytes, and at most 255 fit"),
+    ],
+)
+def test_a_collection_that_no_server_can_have_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
+    said = refused(monkeypatch, kafka_topics="docs", collection=name)
+    assert "STREAM_COLLECTION: A collection cannot be named " in said
+    assert what in said
+    assert "\n" not in said
+    assert ".. " not in said.replace("'..'", "")
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize("name", ["documents", "größer", "日本語", "a b", "x" * 255, "a.b-c_d"])
+def test_any_other_name_is_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert told(monkeypatch, {"kafka_topics": "docs", "collection": name}).collection == name
 
 
 def test_a_server_and_a_folder_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +219,10 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("drain_s", "nan"),
         ("window_age_s", "inf"),
         ("batch_timeout_s", "0"),
+        ("dead_letter_bytes", "0"),
+        ("max_failure_share", "0"),
+        ("max_failure_share", "50"),
+        ("max_failure_share", "nan"),
     ],
 )
 def test_a_number_that_nothing_can_be_made_of_is_refused(
@@ -218,17 +265,21 @@ def test_each_part_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert source._topics == ("docs", "more")
     reading = source._reading
     assert (reading.group, reading.start, reading.on_gap) == ("mine", "latest", "continue")
+    assert (reading.isolation, reading.refresh_s) == ("read_uncommitted", 2.5)
     assert (reading.max_epoch_records, reading.max_epoch_bytes) == (7, 8)
     assert settings.schema_ == Schema(
         key="id", text="a.b", payload=("id", "meta.title"), max_text_bytes=9
     )
     assert settings.window == WindowLimits(max_records=10, max_tokens=11, max_age_s=0.5)
-    assert settings.stage_limits == StageLimits(in_flight=2, batch_timeout_s=50)
+    assert settings.stage_limits == StageLimits(in_flight=2, batch_timeout_s=50, record_attempts=7)
     assert settings.identity == Identity(collection="c", uuid_as_id=True)
     assert settings.server == Server(
         url="http://q:6333", api_key="secret", grpc=True, grpc_port=1234, timeout_s=2.5
     )
-    assert isinstance(settings.dead_letters, DeadLetterTopic)
+    letters = settings.dead_letters
+    assert isinstance(letters, DeadLetterTopic)
+    assert letters._max_value_bytes == 14
+    assert letters._otherwise._path == Path("/dead.jsonl")
 
 
 def test_how_kafkas_key_is_read_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +333,15 @@ def test_the_stage_is_built_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert stage.runtime == Runtime(
         device="cpu", device_ids=(0, 1), threads=2, lanes=3, token_budget=512
     )
+
+
+def test_requests_are_made_as_they_are_told_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"kafka_topics": "docs", "request_points": "5", "request_bytes": "6"}
+    settings = told(monkeypatch, {**values, "requests_in_flight": "1", "request_attempts": "7"})
+    sink = settings.sink(
+        {"v": VectorSpace(dim=2, model="m", fingerprint="f")}, settings.dead_letters
+    )
+    assert sink._writing == Writing(max_points=5, max_bytes=6, in_flight=1, attempts=7)
 
 
 def test_a_path_stands_in_for_a_server_and_a_file_for_a_topic(

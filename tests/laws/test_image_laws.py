@@ -246,7 +246,7 @@ def test_the_windows_before_a_broken_image_are_answered_first(
 ) -> None:
     stream = embed.stream([*PICTURES[:7], b"", *PICTURES[7:]], window=3)
     close(kind, [next(stream) for _ in range(6)], alone[:6])
-    with pytest.raises(ImageError, match="Image 1: it is empty"):
+    with pytest.raises(ImageError, match="Image 7: it is empty"):
         next(stream)
 
 

@@ -56,7 +56,9 @@ def _toy(recipe: Recipe, **tokenizer: Any) -> Kind:
 def _real(folder: Path) -> Model:
     del folder
     return row(
-        real_model("late-standin-tiny"), catalog.find("colbert-ir/colbertv2.0", LATE_TEXT).recipe
+        real_model("late-standin-tiny"),
+        catalog.find("colbert-ir/colbertv2.0", LATE_TEXT).recipe,
+        dim=128,
     )
 
 

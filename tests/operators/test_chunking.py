@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -138,6 +139,27 @@ def test_a_part_keeps_key_origin_and_payload_of_its_document(stage: ChunkStage) 
     )
 
 
+def test_a_large_payload_does_not_come_with_each_part(stage: ChunkStage) -> None:
+    whole = replace(record(1, PROSE), payload={"text": PROSE, "html": "x" * 100_000, "n": 1})
+    done = replace(stage, max_bytes=200_000)(Batch(records=(whole,)))
+    sizes = [len(json.dumps(one.payload)) for one in done.records]
+    assert len(sizes) == 40
+    assert sum(sizes) <= 200_000
+    assert {str(one.payload["_stream"]) for one in done.records} == {
+        "{'omitted': {'html': 100012}}"
+    }
+    assert done.records[0].payload["text"] == done.records[0].fields["text"]
+
+
+def test_a_document_whose_parts_have_too_many_bytes_even_so_fails_alone(
+    stage: ChunkStage,
+) -> None:
+    long = replace(record(1, PROSE), payload={"text": PROSE})
+    done = apply(replace(stage, max_bytes=900), Batch(records=(record(0), long)))
+    assert (numbers([done]), failed([done.failures])) == ([0], [1])
+    assert "at most 900 are allowed" in done.failures[0].reason
+
+
 def test_a_payload_field_that_holds_something_else_stays(stage: ChunkStage) -> None:
     other = replace(record(1, PROSE), payload={"text": "a title"})
     assert {str(one.payload) for one in stage(Batch(records=(other,))).records} == {
@@ -260,6 +282,7 @@ def test_time_grows_with_the_length_of_a_text_alone(stage: ChunkStage) -> None:
         ({"overlap": -1}, "overlap=-1"),
         ({"overlap": LIMIT}, "less than max_tokens=16"),
         ({"max_parts": 0}, "max_parts=0"),
+        ({"max_bytes": 0}, "max_bytes=0"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused_at_birth(

@@ -31,6 +31,7 @@ from operators import (
     DeadLetterTopic,
     Failure,
     Failures,
+    Message,
     Outgoing,
     Schema,
 )
@@ -57,17 +58,19 @@ def test_a_topic_gets_the_original_and_connects_headers(
     brokers: str, entry_point: EntryPoint
 ) -> None:
     topic = new_topic(brokers)
-    before = DEAD_LETTERS._value.get()
+    before, now = DEAD_LETTERS._value.get(), int(time.time() * 1000)
     sink = DeadLetterTopic(Cluster(brokers=brokers), topic)
     entry_point(dying(sink, [(failure(7),)]))
     [one] = stored(brokers, topic, 1)
-    origin = failure(7).origin
-    assert (one.key, one.value, one.timestamp_ms) == (b"k", b"bad", origin.timestamp_ms)
+    assert (one.key, one.value) == (b"k", b"bad")
+    assert one.timestamp_ms is not None
+    assert one.timestamp_ms >= now, "not the original's: a topic would delete an old one"
     assert one.headers[0] == ("h", b"v")
     assert dict(one.headers[1:]) == {
         "__connect.errors.topic": b"docs",
         "__connect.errors.partition": b"0",
         "__connect.errors.offset": b"7",
+        "__connect.errors.timestamp": b"1700000000000",
         "__connect.errors.connector.name": b"fastembed-stream",
         "__connect.errors.task.id": b"dying.out",
         "__connect.errors.stage": b"decode",
@@ -84,7 +87,7 @@ def size_of(dead: Outgoing) -> int:
     return len(dead.key or b"") + len(dead.value or b"") + headers
 
 
-def told(dead: Outgoing) -> dict[str, bytes | None]:
+def told(dead: Outgoing | Message) -> dict[str, bytes | None]:
     prefix = "__connect.errors."
     return {
         name.removeprefix(prefix): value for name, value in dead.headers if name.startswith(prefix)
@@ -143,6 +146,73 @@ def test_no_dead_letter_is_over_the_limit_whatever_the_message_was(
     limit = size_of(own) + 500  # what is told is never left out, and says up to three sizes
     assert size_of(as_message(dead_one, "dead", "s", limit)) <= limit
     assert json.loads(as_line(dead_one))["reason"] == dead_one.reason
+
+
+def test_a_header_whose_name_is_not_utf8_keeps_no_letter_from_being_written(
+    brokers: str,
+) -> None:
+    topic = new_topic(brokers)
+    origin = message(b"v", headers=(("\udcff\udcfe", b"h"), ("\ud800", None)))
+    part = DeadLetterTopic(Cluster(brokers=brokers), topic).build_part("out", "00", None)
+    part.write_batch([(replace(failure(1), origin=origin),)])
+    part.snapshot()
+    [one] = stored(brokers, topic, 1)
+    assert one.headers[:2] == (("\\udcff\\udcfe", b"h"), ("\\ud800", None))
+
+
+def test_a_letter_without_a_time_tells_none() -> None:
+    dead = as_message(replace(failure(1), origin=message(b"v")), "dead", "s", 900_000)
+    assert "timestamp" not in told(dead)
+
+
+def test_the_trace_goes_last_and_the_reason_stays() -> None:
+    large = replace(failure(1), origin=message(None, key=None), traceback="t" * 8_000)
+    dead = as_message(large, "dead", "s", 2_000)
+    assert "exception.stacktrace" not in told(dead)
+    assert told(dead)["exception.stacktrace.omitted.bytes"] == b"8000"
+    assert told(dead)["exception.message"] == b"bad"
+
+
+@pytest.mark.parametrize(
+    "options", [{"message.max.bytes": "3000"}, {"queue.buffering.max.kbytes": "4"}]
+)
+def test_what_librdkafka_itself_finds_too_large_shrinks_too(
+    brokers: str, options: dict[str, str]
+) -> None:
+    topic = new_topic(brokers)
+    cluster = Cluster(brokers=brokers, options=options)
+    part = DeadLetterTopic(cluster, topic).build_part("out", "00", None)
+    large = replace(failure(1), origin=message(b"x" * 20_000, offset=1))
+    part.write_batch([(failure(0), large, failure(2))])
+    part.snapshot()
+    there = {told(one)["offset"]: one for one in stored(brokers, topic, 3)}
+    assert there[b"1"].value is None
+    assert told(there[b"1"])["value.omitted.bytes"] == b"20000"
+    assert (there[b"0"].value, there[b"2"].value) == (b"bad", b"bad")
+
+
+def test_a_letter_that_is_refused_to_the_last_is_in_the_file_whatever_folders_it_needs(
+    brokers: str, tmp_path: Path
+) -> None:
+    topic = new_topic(brokers)
+    file = tmp_path / "new" / "folder" / "dead.jsonl"
+    cluster = Cluster(brokers=brokers, options={"message.max.bytes": "1000"})
+    sink = DeadLetterTopic(cluster, topic, otherwise=DeadLetterFile(file))
+    sink.list_parts()
+    part = sink.build_part("out", "00", None)
+    part.write_batch([(replace(failure(1), reason="x" * 2_000), failure(2))])
+    part.snapshot()
+    assert [line["offset"] for line in lines(file)] == [1]
+    assert [told(one)["offset"] for one in stored(brokers, topic, 1)] == [b"2"]
+
+
+def test_a_file_for_what_the_topic_refuses_is_checked_at_the_start_and_not_made(
+    brokers: str, tmp_path: Path
+) -> None:
+    topic = new_topic(brokers)
+    file = tmp_path / "new" / "dead.jsonl"
+    DeadLetterTopic(Cluster(brokers=brokers), topic, otherwise=DeadLetterFile(file)).list_parts()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_with_half_a_surrogate_pair_is_written_to_topic_and_file(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,21 @@ import numpy as np
 import pytest
 from bytewax.dataflow import Dataflow
 
-from fastembed_stream import Colbert, Model, Runtime, SparseEmbedding, open_model
+from fastembed_stream import (
+    Colbert,
+    CrossEncoder,
+    DenseText,
+    Model,
+    Runtime,
+    SparseEmbedding,
+    open_model,
+)
 from operators import (
     Batch,
+    DenseStage,
     EmbedStage,
     Failures,
+    Hit,
     ImageStage,
     LateStage,
     MultimodalStage,
@@ -30,9 +40,10 @@ from operators import (
     run_stages,
 )
 from operators.records import Vector
+from operators.retrieval import RerankStage
 from operators.spaces import Shape
 from operators.stages import apply
-from tests.fastembed_stream.late_models import write_late
+from tests.fastembed_stream.late_models import write_cross_encoder, write_late
 from tests.fastembed_stream.tiny_images import (
     colpali_row,
     image_row,
@@ -41,7 +52,7 @@ from tests.fastembed_stream.tiny_images import (
     write_colpali,
     write_image_model,
 )
-from tests.fastembed_stream.tiny_models import DIM, row
+from tests.fastembed_stream.tiny_models import DIM, row, write
 from tests.fastembed_stream.tiny_sparse import bm25, write_splade
 from tests.operators.things import EntryPoint, Kept, Lists, message, record
 
@@ -218,3 +229,33 @@ def test_several_stages_write_side_by_side_in_one_window(
         assert list(one.vectors) == ["late", "splade", "bm25"]
         assert list(one.models) == ["late", "splade", "bm25"]
     assert stages[0].space().dim == DIM
+
+
+TEXT_STAGES: dict[str, Callable[[Path], Any]] = {
+    "dense": lambda folder: DenseStage(
+        model=row(write(folder), DenseText(pooling="mean", normalize=True)), runtime=ON_CPU
+    ),
+    "bm25": lambda _: SparseStage(model=bm25(), runtime=ON_CPU),
+    "splade": lambda folder: SparseStage(model=write_splade(folder), runtime=ON_CPU),
+    "late": lambda folder: LateStage(model=_late(folder), runtime=ON_CPU),
+    "rerank": lambda folder: RerankStage(
+        model=row(write_cross_encoder(folder), CrossEncoder(), dim=0), runtime=ON_CPU
+    ),
+}
+
+
+@pytest.mark.parametrize("make", TEXT_STAGES.values(), ids=TEXT_STAGES)
+def test_half_a_surrogate_pair_fails_its_record_alone(
+    make: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    stage = make(tmp_path)
+    hits = tuple(Hit(id=n, score=1.0, payload={"text": text}) for n, text in enumerate(TEXTS))
+    # As it comes out of JSON that was cut in the middle of an emoji.
+    texts = [*TEXTS, "cut \ud83d", *TEXTS]
+    records = tuple(replace(record(n, text), hits=hits) for n, text in enumerate(texts))
+    done = apply(stage, Batch(records=records))
+    assert [one.origin.offset for one in done.records] == [0, 1, 2, 3, 5, 6, 7, 8]
+    [failed] = done.failures
+    assert failed.origin.offset == 4
+    assert failed.error_type == "fastembed_stream.errors.RowError"
+    assert "half a surrogate pair, '\\ud83d', at character 4" in failed.reason

@@ -381,6 +381,7 @@ class TestWeb:
             ("/gzip", "is packed (gzip), though this was not asked"),
             ("/huge", "has 1,000,000,000,000 bytes, more than max_bytes=100,000"),
             ("/endless", "has more than max_bytes=100,000"),
+            ("/both", "has more bytes than the 4 that it told"),
         ],
     )
     def test_an_answer_that_is_no_image_of_the_size_is_refused_at_once(
@@ -388,6 +389,17 @@ class TestWeb:
     ) -> None:
         assert said in why(web, at(server, path))
         assert server.asked(path) == 1
+
+    def test_what_follows_the_length_that_was_told_is_not_read(
+        self, server: ImageServer, web: Web
+    ) -> None:
+        assert one(web, at(server, "/surplus")) == PICTURE
+
+    @pytest.mark.parametrize("path", ["/two-lengths", "/odd-length", "/gzip-transfer"])
+    def test_a_length_that_cannot_be_known_fails_the_image(
+        self, server: ImageServer, web: Web, path: str
+    ) -> None:
+        assert "RemoteProtocolError" in why(replace(web, attempts=1), at(server, path))
 
     @pytest.mark.parametrize("path", ["/drip", "/drip-header", "/silent"])
     def test_the_time_limit_is_for_the_whole_image(

@@ -328,6 +328,13 @@ def test_an_option_that_librdkafka_does_not_know_is_refused(brokers: str) -> Non
     [
         ({"start": "middle"}, "start='middle': expected 'earliest' or 'latest'"),
         ({"on_gap": "ignore"}, "on_gap='ignore': expected 'fail' or 'continue'"),
+        (
+            {"isolation": "none"},
+            "isolation='none': expected 'read_committed' or 'read_uncommitted'",
+        ),
+        ({"refresh_s": 0}, "refresh_s=0: expected seconds, more than 0"),
+        ({"refresh_s": float("nan")}, "refresh_s=nan"),
+        ({"refresh_s": float("inf")}, "refresh_s=inf"),
         ({"max_epoch_records": 0}, "max_epoch_records=0"),
         ({"max_epoch_bytes": 0}, "max_epoch_bytes=0"),
         ({"max_batch": 0}, "max_batch=0"),

@@ -22,6 +22,21 @@ def test_metrics_are_served_where_asked() -> None:
         assert f"stream_{name} " in text
 
 
+def test_unless_told_otherwise_metrics_are_for_this_host_alone() -> None:
+    port = free_port()
+    metrics.serve(port)
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+        assert reply.status == 200
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "no.host.invalid", "x" * 300, "a..b", "192.0.2.1"])
+def test_a_host_that_is_none_of_this_machine_is_refused_at_once(host: str) -> None:
+    with pytest.raises(SettingError, match=f"Metrics port 9 on {host} cannot be opened"):
+        metrics.serve(9, host)
+
+
 def test_a_port_that_is_taken_is_refused_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

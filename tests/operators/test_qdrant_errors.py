@@ -10,7 +10,14 @@ import pytest
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from operators.qdrant.errors import is_refusal, is_too_large, is_transient, retry_after_s
+from operators.qdrant.errors import (
+    is_refusal,
+    is_server_fault,
+    is_too_large,
+    is_transient,
+    is_worth_halving,
+    retry_after_s,
+)
 
 
 class Call(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # grpc has no types
@@ -33,8 +40,8 @@ class Call(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # grpc has no types
 Call.__abstractmethods__ = frozenset()
 
 
-def answered(status: int, **headers: str) -> UnexpectedResponse:
-    return UnexpectedResponse(status, "why", b"", httpx.Headers(headers))
+def answered(status: int, content: bytes = b"", /, **headers: str) -> UnexpectedResponse:
+    return UnexpectedResponse(status, "why", content, httpx.Headers(headers))
 
 
 def broken(source: Exception) -> ResponseHandlingException:
@@ -42,6 +49,10 @@ def broken(source: Exception) -> ResponseHandlingException:
 
 
 LARGE = "Received message larger than max (9 vs. 4)"
+OVER_CAPACITY = (
+    "Rate limiting exceeded: Write rate limit exceeded, request larger than rate limiter capacity, "
+    "please try to split your request"
+)
 TRANSIENT = [
     *map(answered, (408, 425, 429, 500, 501, 502, 503, 504, 507, 520, 524, 599)),
     ResourceExhaustedResponse("slow down", 1),
@@ -67,6 +78,33 @@ TOO_LARGE = [
     answered(413),
     Call(grpc.StatusCode.RESOURCE_EXHAUSTED, LARGE),
     Call(grpc.StatusCode.OUT_OF_RANGE, LARGE),
+    answered(429, OVER_CAPACITY.encode()),
+    ResourceExhaustedResponse(OVER_CAPACITY, 1),
+    Call(grpc.StatusCode.RESOURCE_EXHAUSTED, OVER_CAPACITY),
+]
+SERVER_FAULTS = [
+    answered(500, b'{"status":{"error":"Service internal error: task panicked"}}'),
+    Call(grpc.StatusCode.INTERNAL, "Service internal error: task panicked"),
+    Call(grpc.StatusCode.UNKNOWN),
+]
+SLOW_OR_BROKEN = [
+    *map(answered, (408, 502, 504, 520)),
+    broken(httpx.ReadTimeout("slow")),
+    broken(httpx.RemoteProtocolError("reset")),
+    Call(grpc.StatusCode.DEADLINE_EXCEEDED),
+]
+AWAY = [
+    *map(answered, (429, 503, 507)),
+    answered(500, b"Service internal error: No space left on device: WAL buffer size exceeds"),
+    answered(500, b"The replica set for shard 1 on peer 2 has no active replica"),
+    ResourceExhaustedResponse("slow down", 1),
+    broken(httpx.ConnectError("refused")),
+    broken(httpx.ConnectTimeout("slow")),
+    Call(grpc.StatusCode.UNAVAILABLE),
+    Call(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota"),
+    Call(grpc.StatusCode.INTERNAL, "No space left on device"),
+    ConnectionResetError(),
+    sqlite3.OperationalError("database or disk is full"),
 ]
 ENDS = [
     answered(401),
@@ -99,6 +137,26 @@ def test_a_request_that_is_too_large_is_not_tried_again_as_it_is(error: Exceptio
     assert not is_transient(error)
 
 
+@pytest.mark.parametrize("error", SERVER_FAULTS, ids=repr)
+def test_a_server_that_fails_at_a_request_may_fail_at_one_point_of_it(error: Exception) -> None:
+    assert is_transient(error)
+    assert is_worth_halving(error)
+    assert is_server_fault(error)
+
+
+@pytest.mark.parametrize("error", SLOW_OR_BROKEN, ids=repr)
+def test_a_request_that_takes_too_long_is_halved_and_no_points_fault(error: Exception) -> None:
+    assert is_transient(error)
+    assert is_worth_halving(error)
+    assert not is_server_fault(error)
+
+
+@pytest.mark.parametrize("error", AWAY + REFUSALS + TOO_LARGE, ids=repr)
+def test_a_server_that_is_away_busy_or_full_is_so_for_half_a_request_too(error: Exception) -> None:
+    assert not is_worth_halving(error)
+    assert not is_server_fault(error)
+
+
 @pytest.mark.parametrize("error", ENDS, ids=repr)
 def test_anything_else_ends_the_flow(error: Exception) -> None:
     assert not is_transient(error)
@@ -110,5 +168,8 @@ def test_the_wait_that_a_server_asks_for_is_heard() -> None:
     assert retry_after_s(ResourceExhaustedResponse("slow down", 7)) == 7
     assert retry_after_s(answered(503, **{"retry-after": "3"})) == 3
     assert retry_after_s(answered(503)) is None
-    assert retry_after_s(answered(503, **{"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"})) is None
+    odd = httpx.Headers([(b"retry-after", "²".encode())])
+    assert retry_after_s(UnexpectedResponse(503, "why", b"", odd)) is None
+    assert retry_after_s(answered(503, **{"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})) == 0.5
+    assert retry_after_s(answered(503, **{"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"})) == 300
     assert retry_after_s(OSError()) is None

@@ -76,7 +76,10 @@ def test_the_wait_that_a_server_asks_for_is_kept(
 
 @pytest.mark.parametrize(
     ("asked", "longest"),
-    [("Wed, 21 Oct 2026 07:28:00 GMT", 30), ("0.5", 30), (0, 0.5), (86_400, 300)],
+    [
+        *(("Wed, 21 Oct 2026 07:28:00 GMT", 30), ("0.5", 30), (0, 0.5), (86_400, 300)),
+        *(("²", 1), ("٣", 1), ("-5", 1), ("soon", 1)),
+    ],
 )
 def test_a_wait_that_nobody_can_keep_is_neither_a_storm_nor_a_sleep(
     qdrant: RunningQdrant, naps: list[float], asked: int | str, longest: float

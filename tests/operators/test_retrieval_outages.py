@@ -118,3 +118,61 @@ def test_a_refusal_of_every_query_ends_the_flow(
     qdrant.faults("status", status=status, count=1, routes="query_batch")
     with pytest.raises(BrokenFlowError, match="refuses all queries"):
         apply(stage, Batch(records=(query(thing(1)),)))
+
+
+def about(number: int) -> dict[str, Any]:
+    """Make a filter that lets all through, and that the server can be told to fail at."""
+    return {"must_not": [{"key": "title", "match": {"value": f"question {number}"}}]}
+
+
+@pytest.mark.usefixtures("naps")
+@pytest.mark.parametrize("fault", ["status", "capacity"])
+def test_a_question_that_the_server_fails_at_each_time_fails_alone(
+    remote: Server, qdrant: RunningQdrant, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    stage = stage_of(fill(remote, collection(), FEW), Nearest(), remote)
+    stage.open()
+    told = "request larger than rate limiter capacity" if fault == "capacity" else "a panic"
+    qdrant.faults(
+        "status",
+        status=429 if fault == "capacity" else 500,
+        message=told,
+        count=None,
+        routes="query_batch",
+        about="question 3",
+    )
+    queries = [query(thing(1), n, filter=about(n)) for n in range(6)]
+    batch = asked(stage, *queries)
+    assert [record.key for record in batch.records] == ["q0", "q1", "q2", "q4", "q5"]
+    assert found(batch) == [[1, 2, 3]] * 5
+    [failure] = batch.failures
+    assert (failure.origin.offset, failure.stage) == (3, "retrieve dense")
+    assert told in failure.reason
+    if fault == "status":
+        assert any("fails at query docs/0 offset 3, key b'q3'" in line for line in caplog.messages)
+
+
+def test_while_the_server_fails_at_all_questions_none_fails(
+    remote: Server, qdrant: RunningQdrant, naps: list[float]
+) -> None:
+    stage = stage_of(fill(remote, collection(), FEW), Nearest(), remote)
+    asked(stage, query(thing(1)))
+    qdrant.faults("status", status=500, count=40, routes="query_batch")
+    batch = asked(stage, *(query(thing(1), n) for n in range(6)))
+    assert (found(batch), batch.failures) == ([[1, 2, 3]] * 6, ())
+    assert len(naps) == 40
+
+
+@pytest.mark.parametrize("asks_for", ["86400", 0, "٣", "²", "soon", "-5"])
+def test_a_wait_that_nobody_can_keep_is_bounded_for_questions_too(
+    rest: Server, qdrant: RunningQdrant, naps: list[float], asks_for: str | int
+) -> None:
+    stage = stage_of(fill(rest, collection(), FEW), Nearest(), rest)
+    stage.open()
+    qdrant.faults("status", status=429, retry_after=asks_for, count=2, routes="query_batch")
+    assert found(asked(stage, query(thing(1)))) == [[1, 2, 3]]
+    longest = {"86400": 300.0, 0: 0.5}.get(asks_for, 1.0)
+    assert len(naps) == 2
+    assert max(naps) <= longest
+    if isinstance(asks_for, int) or asks_for == "86400":
+        assert min(naps) == longest

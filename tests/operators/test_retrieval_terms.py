@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from operators.retrieval import (
     Nearest,
     Rescored,
 )
+from operators.retrieval.filters import FilterError, parsed_filter
 from tests.operators.retrieval_things import (
     DENSE,
     FEW,
@@ -71,6 +73,10 @@ def nested(levels: int) -> dict[str, Any]:
     return told
 
 
+def at_least(least: object) -> dict[str, Any]:
+    return {"must": [{"key": "number", "range": {"gte": least}}]}
+
+
 WRONG_TERMS = [
     ({"limit": 0}, "'limit' is 0; expected an integer from 1 to 1,000"),
     ({"limit": 1001}, "'limit' is 1001"),
@@ -83,11 +89,31 @@ WRONG_TERMS = [
     ({"filter": '{"must": [{"key": "a", "range": {"gt": NaN}}]}'}, "NaN is not JSON"),
     ({"filter": "[" * 100_000}, "'filter' is not JSON"),
     ({"filter": [1]}, "'filter' is no filter of Qdrant"),
+    ({"filter": at_least(float("inf"))}, "must.0..range.gte. is not JSON compliant: it is beyond"),
+    ({"filter": at_least(float("nan"))}, "is not JSON compliant: it is NaN"),
+    ({"filter": json.dumps(at_least(1)).replace("1", "1e400")}, "is not JSON compliant"),
+    ({"filter": at_least("1e400")}, "is not JSON compliant"),
+    ({"filter": at_least("-inf")}, "is not JSON compliant"),
+    ({"filter": at_least("nan")}, "is not JSON compliant"),
+    ({"filter": number_is(1 << 63)}, "is 9223372036854775808; expected one from -2.63 to 2.63-1"),
+    ({"filter": number_is(-(1 << 63) - 1)}, "expected one from -2.63 to 2.63-1"),
+    ({"filter": {"must": {"has_id": [-1]}}}, "should be at least 0 at must.has_id.0"),
+    ({"filter": {"must": {"has_id": ["a"]}}}, "a UUID or an integer at must.has_id.0"),
+    ({"filter": {"must": {"key": "n", "values_count": {"lt": -1}}}}, "should be at least 0"),
+    ({"filter": {"min_should": {"conditions": [], "min_count": -1}}}, "should be at least 0"),
+    ({"filter": {"must": [{"nested": {"key": "a", "filter": {"x": 1}}}]}}, "at must.0.nested.fil"),
+    ({"limit": 10**400}, "'limit' is 100000.*; expected an integer from 1 to"),
+    ({"limit": float("inf")}, "'limit' is inf"),
+    ({"limit": [["x" * 100_000] * 9]}, "'limit' is .{1,200}; expected an integer"),
+    ({"limit": "[" * 900 + "]" * 900}, "'limit' is .*; expected an integer"),
+    ({"limit": "1" * (2 << 20)}, "'limit' has 2,097,152 characters; at most 1,048,576"),
     ({"filter": nested(12)}, "nests deeper than 24"),
 ]
 
 
-@pytest.mark.parametrize(("told", "reason"), WRONG_TERMS)
+@pytest.mark.parametrize(
+    ("told", "reason"), WRONG_TERMS, ids=[str(n) for n, _ in enumerate(WRONG_TERMS)]
+)
 def test_a_query_that_asks_for_nonsense_fails_alone(told: dict[str, Any], reason: str) -> None:
     stage = stage_of(fill(MEMORY, collection(), FEW), Nearest())
     batch = asked(stage, query(thing(1), 0), query(thing(1), 1, **told), query(thing(1), 2))
@@ -101,3 +127,92 @@ def test_a_query_that_asks_for_nonsense_fails_alone(told: dict[str, Any], reason
 def test_the_deepest_filter_that_passes_is_understood_everywhere(store_at: Server) -> None:
     stage = stage_of(fill(store_at, collection(), FEW), Nearest(), store_at)
     assert found(asked(stage, query(thing(1), filter=nested(9)))) == [[1]]
+
+
+def corners(*points: object) -> dict[str, Any]:
+    return {"key": "a", "geo_polygon": {"exterior": {"points": list(points)}}}
+
+
+WIDE: dict[str, Any] = {
+    "conditions of no kind": {"must": [{"a": 1}] * 30_000},
+    "fewer of them": {"must": [{"a": 1}] * 900},
+    "texts for conditions": {"must": ["x"] * 30_000},
+    "a list for a match": {"must": {"key": "a", "match": [1] * 30_000}},
+    "numbers to match": {"must": {"key": "a", "match": {"any": [1.5] * 30_000}}},
+    "objects to match": {"must": {"key": "a", "match": {"any": [{}] * 30_000}}},
+    "mixed to match": {"must": {"key": "a", "match": {"any": ["a"] * 30_000 + [1]}}},
+    "lists to match": [{"must": {"key": "a", "match": {"any": [[{"x": [1]}]]}}}] * 9_000,
+    "many bad matches": {"must": [{"key": "a", "match": {"any": [[{"x": [1]}]]}}] * 900},
+    "no ids": {"must": {"has_id": [1.5] * 30_000}},
+    "no corners": {"must": corners(*[{}] * 30_000)},
+    "fewer corners": {"must": corners(*[{}] * 1_000)},
+    "names": {"must": {"key": "a", **{f"n{n}": 1 for n in range(30_000)}}},
+    "names to match": {"must": {"key": "a", "match": {f"n{n}": 1 for n in range(30_000)}}},
+    "a long name": {"must": {"key": "a", "x" * 300_000: 1}},
+    "a long name at the top": {"x" * 300_000: 1},
+    "long texts": {"must": [{"key": "a", "match": {"text": "x" * 300_000}}] * 5},
+    "values": {"must": [{"key": "a", "match": {"any": list(range(30_000))}}] * 2},
+}
+
+
+@pytest.mark.parametrize("told", WIDE.values(), ids=WIDE)
+def test_a_wide_wrong_filter_is_refused_at_its_first_fault(told: object) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(FilterError) as refused:
+            parsed_filter(told)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 << 20
+    assert len(str(refused.value)) < 500
+
+
+IDS = ["0a1b2c3d-0000-4000-8000-000000000001", 7]
+GOOD: list[dict[str, Any]] = [
+    {},
+    {"must": None},
+    {"must": {"key": "a", "match": {"value": 1}}},
+    {"must": [{"key": "a", "match": {"any": list(range(30_000))}}]},
+    {"must_not": [{"key": "a", "match": {"except": [f"text {n}" for n in range(9_000)]}}]},
+    {"should": [{"has_id": IDS * 9_000}, {"has_vector": "dense"}, {"is_empty": {"key": "a"}}]},
+    {"should": [{"is_null": {"key": "a"}}, {"key": "a", "values_count": {"gte": 0}}]},
+    {"must": [{"key": "a", "range": {"gt": "2020-01-01T00:00:00Z"}}]},
+    {"must": [{"key": "a", "range": {"gt": 1, "lt": 1e308}}]},
+    {"must": [corners(*[{"lat": 1.0, "lon": 2.0}] * 900)]},
+    {"must": [{"nested": {"key": "a", "filter": number_is(1)}}]},
+    {"min_should": {"conditions": [{"key": "a", "match": {"value": True}}], "min_count": 1}},
+    {"must": [{"should": [number_is(1), {"must_not": [number_is(2)]}]}]},
+    {"must": [{}]},
+]
+
+
+@pytest.mark.parametrize("told", GOOD, ids=[str(n) for n, _ in enumerate(GOOD)])
+def test_a_good_filter_is_read_as_the_model_reads_it(told: dict[str, Any]) -> None:
+    read, wanted = parsed_filter(told), models.Filter.model_validate(told)
+    for name in ("must", "must_not", "should"):
+        clause = getattr(wanted, name)
+        setattr(wanted, name, clause if isinstance(clause, list | None) else [clause])
+    assert read == wanted
+
+
+def test_a_question_with_a_wide_wrong_filter_fails_alone_and_costs_little() -> None:
+    stage = stage_of(fill(MEMORY, collection(), FEW), Nearest())
+    wide = {"must": [{"key": "a", "match": {"any": [[{"x": [1]}]]}}] * 6_000}
+    questions = [
+        query(thing(1), 0),
+        query(thing(1), 1, filter=wide),
+        replace(query(thing(1), 2), fields={"filter": json.dumps(wide)}),
+    ]
+    stage.open()
+    tracemalloc.start()
+    try:
+        batch = asked(stage, *questions)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found(batch) == [[1, 2, 3]]
+    assert [failure.origin.offset for failure in batch.failures] == [1, 2]
+    assert all("at most 1,000 conditions" in failure.reason for failure in batch.failures)
+    assert all(len(failure.traceback) < 3_000 for failure in batch.failures)
+    assert peak_bytes < 32 << 20

@@ -53,6 +53,27 @@ def test_a_second_request_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) ->
     assert not stop.requested
 
 
+def test_a_wish_to_be_restarted_is_a_request_with_a_reason_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stop = Stop()
+    stop.restart("docs has more partitions")
+    stop.restart("again")
+    assert stop.requested
+    assert stop.wants_restart
+    [line] = caplog.messages
+    assert line == "docs has more partitions. All that was read is written; exit code 75"
+    stop.reset()
+    assert not stop.wants_restart
+
+
+def test_a_wish_to_be_restarted_after_a_request_to_stop_changes_nothing() -> None:
+    stop = Stop()
+    stop.request()
+    stop.restart("too late")
+    assert not stop.wants_restart
+
+
 def test_the_seconds_left_to_drain_are_counted_from_the_request_and_never_below_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

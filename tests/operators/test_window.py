@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from fastembed_stream import SettingError
 from operators import Batch, Record, WindowLimits, window
+from operators.clocks import steady
 from operators.window import WindowLogic, estimated_tokens
 from tests.operators.things import (
     NO_TIME,
@@ -109,6 +110,27 @@ def test_a_stale_notification_closes_nothing() -> None:
     clock.advance(timedelta(seconds=0.5))
     assert gather.on_notify() == ([], False)
     assert gather.snapshot() == (record(2),)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_window_grows_old_by_a_clock_that_nobody_sets(hours: int) -> None:
+    clock, wall = TimeTestingGetter(START), TimeTestingGetter(START)
+    gather = WindowLogic(WindowLimits(max_age_s=1.0), clock=clock.get, wall=wall.get)
+    gather.on_batch([batch(0)])
+    wall.advance(timedelta(hours=hours))
+    clock.advance(timedelta(seconds=0.4))
+    assert gather.on_notify() == ([], False), "it is as old as before"
+    assert gather.notify_at() == START + timedelta(hours=hours, seconds=0.6)
+    clock.advance(timedelta(seconds=0.6))
+    assert numbers(gather.on_notify()[0]) == [0]
+
+
+def test_the_clock_of_windows_only_goes_forth(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([10.0, 13.5])
+    monkeypatch.setattr("operators.clocks.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("operators.clocks.wall", lambda: START)
+    before = steady()
+    assert steady() - before == timedelta(seconds=3.5)
 
 
 def test_the_end_flushes_once_however_often_it_comes() -> None:

@@ -94,3 +94,14 @@ def test_what_fastembed_refuses_is_refused_here() -> None:
             one.process_query(np.zeros((3, 15)))
     with pytest.raises(ValueError, match="dim_proj"):
         both(dim=8)
+
+
+@pytest.mark.parametrize("dim_proj", [16, 64])
+def test_in_double_precision_they_agree_to_its_last_digits(dim_proj: int) -> None:
+    ours, theirs = both(dim=64, dim_proj=dim_proj)
+    several = [multivector(n, 64, n, np.float64) for n in (1, 7, 90)]
+    for ask in ("process_document", "process_query"):
+        for vectors in several:
+            expected, got = getattr(theirs, ask)(vectors), getattr(ours, ask)(vectors)
+            assert got.dtype == expected.dtype == np.float64
+            np.testing.assert_allclose(got, expected, atol=1e-12, rtol=0)

@@ -48,6 +48,20 @@ class HangUp(Exception):  # noqa: N818 - as above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """
+    What a request carries.
+
+    content  its bytes, in which both doors have texts as they are
+    n_items  points or queries in it
+    """
+
+    size_bytes: int
+    content: Callable[[], bytes]
+    n_items: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """
     One armed fault.
@@ -57,6 +71,9 @@ class Fault:
     seconds      how much later a delayed answer comes
     count        how many matching requests it hits; None: all, until cleared
     routes       "all", "points", "collections", or one operation such as "upsert"
+    about        hits only requests that hold this text
+    more_than    hits only requests of more points or queries than these
+    message      what a refusal says; None says which fault it is
     """
 
     kind: Kind
@@ -65,6 +82,9 @@ class Fault:
     seconds: float = 0.0
     count: int | None = 1
     routes: str = "all"
+    about: str | None = None
+    more_than: int = -1
+    message: str | None = None
 
     def __post_init__(self) -> None:
         known = {"all", "points", "collections", *POINT_OPERATIONS, *COLLECTION_OPERATIONS}
@@ -75,9 +95,13 @@ class Fault:
             message = f"No routes {self.routes!r}, expected one of {sorted(known)}."
             raise ValueError(message)
 
-    def hits(self, operation: str) -> bool:
+    def hits(self, operation: str, carried: Carried) -> bool:
         groups = {"points": POINT_OPERATIONS, "collections": COLLECTION_OPERATIONS}
-        return self.routes in {"all", operation} or operation in groups.get(self.routes, ())
+        if self.routes not in {"all", operation} and operation not in groups.get(self.routes, ()):
+            return False
+        if self.about is not None and self.about.encode() not in carried.content():
+            return False
+        return self.more_than < 0 or carried.n_items() > self.more_than
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +133,10 @@ class Faults:
         with self._lock:
             return {"armed": [asdict(fault) for fault in self._armed], "struck": dict(self._struck)}
 
-    def judge(self, operation: str) -> Verdict:
+    def judge(self, operation: str, carried: Carried) -> Verdict:
         """Take what the next request of this operation meets: every delay, and one fault more."""
         with self._lock:
-            meets = [fault for fault in self._armed if fault.hits(operation)]
+            meets = [fault for fault in self._armed if fault.hits(operation, carried)]
             delays = [fault for fault in meets if fault.kind == "delay"]
             others = [fault for fault in meets if fault.kind != "delay"][:1]
             for fault in (*delays, *others):
@@ -183,23 +207,22 @@ class Gate:
     faults: Faults
     stats: Stats
 
-    def serve(self, operation: str, size_bytes: int, apply: Callable[[], T]) -> T:
+    def serve(self, operation: str, carried: Carried, apply: Callable[[], T]) -> T:
         """
         Apply a request, or let an armed fault befall it.
 
-        operation   as the routes of a fault name it
-        size_bytes  of the body
-        apply       does the work and returns the answer
-        raises      Refusal and HangUp, which each door turns into its own kind of failure
+        operation  as the routes of a fault name it
+        apply      does the work and returns the answer
+        raises     Refusal and HangUp, which each door turns into its own kind of failure
         """
-        with self.stats.request(operation, size_bytes):
-            verdict = self.faults.judge(operation)
+        with self.stats.request(operation, carried.size_bytes):
+            verdict = self.faults.judge(operation, carried)
             time.sleep(verdict.delay_s)
             match verdict.fault:
                 case Fault(kind="reset"):
                     raise HangUp
                 case Fault(kind="status") as fault:
-                    message = f"Fault: {fault.status} on {operation}"
+                    message = fault.message or f"Fault: {fault.status} on {operation}"
                     raise Refusal(fault.status, message, fault.retry_after)
                 case Fault(kind="reset_after"):
                     apply()

@@ -8,10 +8,12 @@ other path can be given content too, which makes it a plain web server for tarba
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -34,12 +36,15 @@ class Fault:
     kind     'status': answer `status`; 'hang': say nothing; 'stall': send `n_bytes` and fall
              silent; 'cut': send `n_bytes` of a longer answer and hang up; 'short': send `n_bytes`
              as if that were all; 'corrupt': the right length, wrong bytes; 'whole': send all,
-             whatever range was asked for
+             whatever range was asked for; 'long': `n_bytes` more than there are; 'endless': never
+             stop, without telling a length; 'packed': by gzip, and say so
     headers  sent along, such as Retry-After
     """
 
     on: str
-    kind: Literal["status", "hang", "stall", "cut", "short", "corrupt", "whole"]
+    kind: Literal[
+        "status", "hang", "stall", "cut", "short", "corrupt", "whole", "long", "endless", "packed"
+    ]
     times: int = 1_000_000
     status: int = 500
     n_bytes: int = 0
@@ -65,6 +70,7 @@ class HubServer:
     pages    content by path of the server, for everything that is not a repository
     faults   what goes wrong; the first that fits a request counts
     requests what was asked, in order
+    n_endless  bytes sent of what never ends
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class HubServer:
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.closing = threading.Event()
+        self.n_endless = 0
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
@@ -229,6 +236,14 @@ class _Handler(BaseHTTPRequestHandler):
             content = bytes(byte ^ 0xFF for byte in content)
         elif kind == "short":
             content = content[:n_bytes]
+        elif kind == "long":
+            content += bytes(n_bytes)
+        elif kind == "packed":
+            content = gzip.compress(content)
+            headers = {**headers, "Content-Encoding": "gzip"}
+        elif kind == "endless":
+            self._endless(content)
+            return
         status, start = 200, 0
         wanted = self.headers.get("Range")
         if wanted is not None and kind != "whole":
@@ -249,6 +264,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self._send(status, rest, headers)
+
+    def _endless(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+        with suppress(ConnectionError):
+            while not self.hub.closing.is_set():
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+                self.hub.n_endless += len(content)
 
     def _json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

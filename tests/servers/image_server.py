@@ -59,6 +59,22 @@ class ImageServer(ThreadingHTTPServer):
             "/cut": lambda to: to.send(200, PICTURE, {"Content-Length": "1000"}),
             "/cookie": lambda to: to.send(200, PICTURE, {"Set-Cookie": "a=b"}),
             "/slow": _slow,
+            "/surplus": lambda to: to.raw(
+                b"Content-Length: %d\r\n\r\n" % len(PICTURE), PICTURE * 9
+            ),
+            "/both": lambda to: to.raw(
+                b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+                b"%x\r\n%s\r\n0\r\n\r\n" % (len(PICTURE), PICTURE),
+            ),
+            "/two-lengths": lambda to: to.raw(
+                b"Content-Length: 4\r\nContent-Length: 5000\r\n\r\n", PICTURE
+            ),
+            "/odd-length": lambda to: to.raw(
+                "Content-Length: \u0663".encode("utf-8") + b"\r\n\r\n", PICTURE
+            ),
+            "/gzip-transfer": lambda to: to.raw(
+                b"Transfer-Encoding: gzip, chunked\r\n\r\n", gzip.compress(PICTURE)
+            ),
         }
 
     @property
@@ -102,6 +118,11 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
+
+    def raw(self, headers: bytes, body: bytes) -> None:
+        """Answer as no library would."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n" + headers + body)
+        self.close_connection = True
 
     def wait(self, seconds: float = 20.0) -> bool:
         """Wait; tell whether the server closes."""

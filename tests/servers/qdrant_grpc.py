@@ -16,7 +16,7 @@ from qdrant_client import grpc as q
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_client.http import models
 
-from tests.servers.faults import HangUp, Refusal
+from tests.servers.faults import Carried, HangUp, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,15 +244,24 @@ def answer(house: House, call: Call, message: Any, context: Any) -> Any:
             Code.UNAUTHENTICATED, "Must provide an API key or an Authorization bearer token"
         )
     try:
-        return house.gate.serve(
-            call.operation, message.ByteSize(), lambda: apply(house, call, message)
+        carried = Carried(
+            size_bytes=message.ByteSize(),
+            content=message.SerializeToString,
+            n_items=lambda: count_items(message),
         )
+        return house.gate.serve(call.operation, carried, lambda: apply(house, call, message))
     except HangUp:
         context.abort(Code.UNAVAILABLE, "Connection reset by peer")
     except Refusal as refusal:
         if refusal.retry_after_s is not None:
             context.set_trailing_metadata((("retry-after", str(refusal.retry_after_s)),))
         context.abort(CODES.get(refusal.status, Code.INTERNAL), refusal.message)
+
+
+def count_items(message: Any) -> int:
+    """Count the points or queries of a request."""
+    several: Any = getattr(message, "points", None) or getattr(message, "query_points", None)
+    return len(several) if hasattr(several, "__len__") else 0
 
 
 def apply(house: House, call: Call, message: Any) -> Any:

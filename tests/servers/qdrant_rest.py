@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from typing_extensions import override
 
 from tests.servers.engine import OPERATIONS, SERVICE_ERROR, Engine
-from tests.servers.faults import Fault, Gate, HangUp, Refusal
+from tests.servers.faults import Carried, Fault, Gate, HangUp, Refusal
 from tests.servers.strictness import BAD_INPUT
 
 OK, UNAUTHORIZED, UNKNOWN_ROUTE, LENGTH_REQUIRED, TOO_LARGE = 200, 401, 404, 411, 413
@@ -120,7 +120,10 @@ class Handler(BaseHTTPRequestHandler):
             message = "Must provide an API key or an Authorization bearer token"
             raise Refusal(UNAUTHORIZED, message)
         target = find(self.command, path)
-        answer = house.gate.serve(target.operation, len(body), lambda: self.apply(target, body))
+        carried = Carried(
+            size_bytes=len(body), content=lambda: body, n_items=lambda: count_items(body)
+        )
+        answer = house.gate.serve(target.operation, carried, lambda: self.apply(target, body))
         return {"result": answer, "status": "ok", "time": 0.0}
 
     def apply(self, target: Target, body: bytes) -> object:
@@ -164,7 +167,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         if retry_after_s is not None:
-            self.send_header("Retry-After", str(retry_after_s))
+            # Headers are written as Latin-1; what is none goes out in UTF-8.
+            self.send_header("Retry-After", str(retry_after_s).encode().decode("latin-1"))
         self.end_headers()
         self.wfile.write(content)
 
@@ -197,6 +201,12 @@ def find(method: str, path: str) -> Target:
     if operation is None:
         raise Refusal(UNKNOWN_ROUTE, f"No route {method} {path} on this server")
     return Target(operation, collection, field)
+
+
+def count_items(body: bytes) -> int:
+    """Count the points or queries of a request."""
+    told = json.loads(body) if body else {}
+    return len(told.get("points") or told.get("searches") or ())
 
 
 def parse(operation: str, body: bytes) -> object:

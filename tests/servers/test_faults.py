@@ -70,6 +70,22 @@ def test_a_refused_call_has_the_code_of_its_status(
     assert refused.value.code() == grpc.StatusCode[code]
 
 
+def test_a_refusal_may_be_about_one_text_or_a_number_of_points(
+    server: RunningQdrant, client: QdrantClient
+) -> None:
+    create(client)
+    server.faults("status", status=500, count=None, routes="upsert", about="number 2", message="ow")
+    client.upsert(NAME, [point(1), point(3)])
+    with pytest.raises((UnexpectedResponse, grpc.RpcError), match="ow"):
+        client.upsert(NAME, [point(1), point(2)])
+    server.clear()
+    server.faults("status", status=413, count=None, routes="upsert", more_than=2)
+    client.upsert(NAME, [point(4), point(5)])
+    with pytest.raises((UnexpectedResponse, grpc.RpcError)):
+        client.upsert(NAME, [point(6), point(7), point(8)])
+    assert numbers(client) == [1, 3, 4, 5]
+
+
 def test_a_slow_answer_outlasts_an_impatient_client(
     server: RunningQdrant, rest: QdrantClient
 ) -> None:

@@ -1,1 +1,0 @@
-"""fastembed's path to its reranking class."""
