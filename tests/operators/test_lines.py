@@ -240,7 +240,7 @@ def test_a_line_that_is_too_long_is_a_failure_and_its_neighbours_are_read(
     assert [first.offset, long.offset, last.offset] == [0, 1, 2]
     assert last.value == b'{"text": "b"}'
     assert len(long.value or b"") <= 1_000
-    with pytest.raises(BadRecordError, match=r"Line 1 has 5,000,001 bytes.*max_line_bytes=20"):
+    with pytest.raises(BadRecordError, match=r"line 1 has 5,000,001 bytes.*max_line_bytes=20"):
         parse(Schema(), long)
 
 
