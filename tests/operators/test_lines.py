@@ -318,6 +318,6 @@ def test_a_file_of_results_has_no_number_that_json_has_not() -> None:
         raise AssertionError(name)
 
     assert json.loads(_line(odd), parse_constant=refused) == {
-        "payload": {"a": [None, {"b": None}], "c": 1.5},
-        "k": [None, "x"],
+        "payload": {"a": ["inf", {"b": "nan"}], "c": 1.5},
+        "k": ["-inf", "x"],
     }
