@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,11 +25,6 @@ from operators.files import lines
 from operators.files.content import being_written, open_content
 from operators.files.lines import _Lines
 from operators.files.sink import _line
-
-try:
-    from backports import zstd
-except ImportError:  # an extra
-    zstd = None
 
 
 def _zstd(content: bytes) -> bytes:
@@ -44,8 +40,6 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
         b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + b"".join(map(_zstd, _pieces(content)))
     ),
 }
-if zstd is None:
-    PACKERS = {name: pack for name, pack in PACKERS.items() if "zstd" not in name}
 every_packer = pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
 
 
@@ -197,7 +191,7 @@ def test_a_packed_file_gives_what_the_plain_one_gives_also_after_a_resume(
     assert told(first + rest(again)) == told(rest(opened(plain)))
 
 
-@pytest.mark.parametrize("kind", [name for name in ("gzip", "zstd") if name in PACKERS])
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
 @pytest.mark.parametrize("left_out", [1, 9, 300])
 def test_a_packed_file_that_is_cut_off_fails_and_is_named(
     kind: str, left_out: int, tmp_path: Path
@@ -210,7 +204,7 @@ def test_a_packed_file_that_is_cut_off_fails_and_is_named(
         rest(part)
 
 
-@pytest.mark.parametrize("kind", [name for name in ("gzip", "zstd") if name in PACKERS])
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_a_packed_file_that_is_damaged_fails_and_is_named(kind: str, tmp_path: Path) -> None:
     whole = bytearray(PACKERS[kind](b"a line that is long enough\n" * 10))
     whole[-10] ^= 0xFF
