@@ -49,6 +49,26 @@ _HEADER = re.compile(
 _BEARER = re.compile(r"\b(?P<kind>bearer|basic)\s+[\w+/=.~\-]{8,}", re.IGNORECASE)
 
 
+_SIGNS = (
+    "passw",
+    "passphrase",
+    "secret",
+    "key.pem",
+    *(f"{of}{by}key" for of in ("api", "access", "private") for by in ("", "-", "_", ".")),
+    "signature",
+    "credential",
+    "authorization",
+    "jaas.config",
+    "oauthbearer",
+    "kinit.cmd",
+    "token",
+    "cookie",
+    "bearer",
+    "basic",
+)
+"""Without one of these no name of a secret is there: most texts are done here."""
+
+
 class _Known:
     """Secrets of this process, whatever text they turn up in."""
 
@@ -91,9 +111,14 @@ def redacted(text: str) -> str:
     '{"sasl.username": "me", "sasl.password": ***}'
     """
     text = _KNOWN.hidden(text)
-    text = _QUOTED_URL.sub(_shown_quoted, text)
-    text = _URL.sub(_shown, text)
-    text = _USER.sub(f"{MASK}@", text)
+    if "//" in text:
+        text = _QUOTED_URL.sub(_shown_quoted, text)
+        text = _URL.sub(_shown, text)
+    if "@" in text:
+        text = _USER.sub(f"{MASK}@", text)
+    small = text.lower()
+    if not any(sign in small for sign in _SIGNS):
+        return text
     text = _HEADER.sub(rf"\g<name>{MASK}", text)
     text = _SET.sub(rf"\g<name>{MASK}", text)
     return _BEARER.sub(rf"\g<kind> {MASK}", text)

@@ -326,6 +326,30 @@ def test_a_call_that_hangs_does_not_hold_the_end_for_ever() -> None:
     assert child(script, expected=3).stderr == ""
 
 
+@pytest.mark.parametrize(
+    "call", ["documents(texts[:1])", "count_tokens(texts)", "documents(texts)"]
+)
+def test_daemon_threads_that_begin_one_call_after_another_end_without_a_word(call: str) -> None:
+    script = """
+        import sys, threading, time
+        from fastembed_stream import Runtime, open_model
+
+        models = [open_model("PACKAGED", runtime=Runtime(device="cpu", lanes=2)) for _ in range(3)]
+        texts = ["some words about this and that " * 30] * 200
+
+        def work(embed) -> None:
+            while True:
+                embed.CALL
+
+        for embed in models:
+            threading.Thread(target=work, args=(embed,), daemon=True).start()
+        time.sleep(0.5)
+        sys.exit(5)
+    """
+    run = child(script.replace("PACKAGED", PACKAGED).replace("CALL", call), expected=5)
+    assert run.stderr == ""
+
+
 # After a fork
 
 FORKED = """
