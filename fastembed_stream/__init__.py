@@ -65,7 +65,7 @@ from fastembed_stream.recipes import (
     StaticText,
     TokenEmbeddings,
 )
-from fastembed_stream.session import Runtime
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import SparseEmbedding
 
 __all__ = [

@@ -25,7 +25,7 @@ from fastembed_stream.errors import RowError, SettingError
 from fastembed_stream.lanes import Lanes
 from fastembed_stream.plan import pack
 from fastembed_stream.rows import all_rows, rows_in
-from fastembed_stream.session import keep
+from fastembed_stream.shared_sessions import keep
 from fastembed_stream.threads import ForkSafeLock
 from fastembed_stream.warm_up import Budget, Layout, calibrate
 

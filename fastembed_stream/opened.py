@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from typing_extensions import Self, override
 
 from fastembed_stream.embedder import Counts
-from fastembed_stream.session import Runtime, Session, open_session
+from fastembed_stream.runtime import Runtime
+from fastembed_stream.session import Session
+from fastembed_stream.shared_sessions import open_session
 from fastembed_stream.tokens import Tokens
 
 if TYPE_CHECKING:

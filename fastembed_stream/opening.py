@@ -42,7 +42,7 @@ from fastembed_stream.recipes import (
     StaticText,
     TokenEmbeddings,
 )
-from fastembed_stream.session import Runtime
+from fastembed_stream.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

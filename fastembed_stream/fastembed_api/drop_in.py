@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from fastembed_stream.opened import Embeds, OpenModel
     from fastembed_stream.recipes import Kind, Recipe
-    from fastembed_stream.session import Runtime
+    from fastembed_stream.runtime import Runtime
 
 __all__ = ["Described", "DropIn", "counted", "listed", "prompted", "summed"]
 

@@ -14,7 +14,7 @@ from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families.colbert import ColbertDocuments, ColbertQueries
 from fastembed_stream.opened import Embeds
 from fastembed_stream.recipes import Colbert
-from fastembed_stream.session import Runtime
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import MIXED_LENGTHS
 from tests.fastembed_stream.late_models import write_late

@@ -12,7 +12,7 @@ from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.cross_encoder import CrossEncoderFamily
 from fastembed_stream.recipes import CrossEncoder
-from fastembed_stream.session import Runtime
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import Pair
 from tests.fastembed_stream.late_models import write_cross_encoder
 from tests.fastembed_stream.tiny_models import Toy, row, write

@@ -12,7 +12,7 @@ from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.dense_text import DenseTextFamily
 from fastembed_stream.recipes import DenseText
-from fastembed_stream.session import Runtime
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.tiny_models import Toy, row, write
 

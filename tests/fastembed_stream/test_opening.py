@@ -15,7 +15,9 @@ from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ModelFilesError, UnknownModelError
 from fastembed_stream.families.dense_text import DenseTextFamily
 from fastembed_stream.recipes import StaticText
-from fastembed_stream.session import Runtime, Session, open_session
+from fastembed_stream.runtime import Runtime
+from fastembed_stream.session import Session
+from fastembed_stream.shared_sessions import open_session
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import PACKAGED, packaged_model
 from tests.fastembed_stream.tiny_models import DIM, row, write, write_static

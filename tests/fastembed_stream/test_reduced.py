@@ -15,7 +15,9 @@ from fastembed_stream.families import dense_text
 from fastembed_stream.pooling import POOLS
 from fastembed_stream.recipes import Pooling
 from fastembed_stream.reduced import ReducedSession, Reduction, all_reduced
-from fastembed_stream.session import Runtime, Session, open_session
+from fastembed_stream.runtime import Runtime
+from fastembed_stream.session import Session
+from fastembed_stream.shared_sessions import open_session
 from tests.fastembed_stream.examples import MIXED_LENGTHS, ODD_TEXTS
 from tests.fastembed_stream.reduction_graphs import FOLDER, graphs
 from tests.fastembed_stream.tiny_models import row, write
