@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from typing_extensions import override
 
+from fastembed_stream.device_pooling import pool_on_device
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.graphs import Expected, check_graph
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import POOLS, normalized
-from fastembed_stream.reduced import all_reduced
 
 if TYPE_CHECKING:
     from fastembed_stream.recipes import DenseText
@@ -82,7 +82,7 @@ def open_dense_text(opening: Opening, recipe: DenseText) -> OpenModel[str, str, 
         task=tasks.get(recipe.passage_task or ""),
     )
     check_graph(opening.model, sessions[0], family, _expected(recipe, opening.model.dim))
-    if recipe.pooling != "none" and (pooled := all_reduced(sessions, output, recipe.pooling)):
+    if recipe.pooling != "none" and (pooled := pool_on_device(sessions, output, recipe.pooling)):
         sessions, family = pooled, replace(family, recipe=replace(recipe, pooling="none"))
     documents = Embedder(family, sessions, budget=opening.runtime.token_budget)
     queries = documents

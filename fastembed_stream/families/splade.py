@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from fastembed_stream.computed import Computed
+from fastembed_stream.device_pooling import pool_on_device
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.graphs import Expected, check_graph
 from fastembed_stream.opened import Opening, OpenModel
-from fastembed_stream.reduced import all_reduced
 from fastembed_stream.values import SparseEmbedding
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _documents(
     what = "SPLADE expects the graph to give logits of shape (batch, seq, vocabulary)"
     logits = Expected(what=what, ranks=(2, 3))
     check_graph(opening.model, sessions[0], family, logits)
-    sessions = all_reduced(sessions, name, "max") or sessions
+    sessions = pool_on_device(sessions, name, "max") or sessions
     return Embedder(family, sessions, budget=opening.runtime.token_budget)
 
 
