@@ -13,8 +13,7 @@ from fastembed_stream import DenseText, open_model
 from fastembed_stream.device_pooling import PooledSession, Reduction, pool_on_device
 from fastembed_stream.devices import cuda_devices
 from fastembed_stream.families import dense_text
-from fastembed_stream.pooling import POOLS
-from fastembed_stream.recipes import Pooling
+from fastembed_stream.pooling import POOLS, Pooling
 from fastembed_stream.runtime import Runtime
 from fastembed_stream.session import Session
 from fastembed_stream.shared_sessions import open_session

@@ -22,7 +22,7 @@ import pytest
 from typing_extensions import override
 
 from fastembed_stream import (
-    Embedder,
+    OnnxEmbedder,
     OpenModel,
     Runtime,
     SparseTextEmbedding,
@@ -49,7 +49,7 @@ def vector(folder: Path) -> Floats:
 
 
 def sessions(embed: OpenModel[Any, Any, Any]) -> tuple[Session, ...]:
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     return embed.documents.sessions
 
 
@@ -125,10 +125,10 @@ def test_a_large_file_is_never_taken_for_another(
 def test_a_graph_that_is_replaced_while_it_is_read_is_read_again(
     folder: Path, another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fastembed_stream import shared_sessions
+    from fastembed_stream import providers, shared_sessions
 
     expected = vector(another)
-    ordinary, n_opened = shared_sessions.new_session, 0
+    ordinary, n_opened = providers.new_session, 0
 
     def replaced(graph: Path, *arguments: Any) -> Session:
         nonlocal n_opened
@@ -528,7 +528,7 @@ def test_an_open_model_says_what_it_is_and_where_it_runs(folder: Path) -> None:
     assert (
         repr(embed) == f"<OpenModel {name}: dense-text (DenseText), {DIM} dimensions, cpu, 3 lanes>"
     )
-    assert repr(embed.documents) == "<Embedder DenseTextFamily, cpu, 3 lanes>"
+    assert repr(embed.documents) == "<OnnxEmbedder DenseTextFamily, cpu, 3 lanes>"
     embed.close()
     assert repr(embed).endswith(", closed>")
 

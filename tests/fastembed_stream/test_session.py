@@ -71,7 +71,7 @@ def test_threads_that_open_the_same_graph_at_once_open_it_once(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Session] = []
-    ordinary = shared_sessions.new_session
+    ordinary = providers.new_session
 
     def counted(*arguments: Any) -> Session:
         opened.append(ordinary(*arguments))
