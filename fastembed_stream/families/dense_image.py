@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DenseImage", "DenseImageFamily"]
 
-
 ImagePooling: TypeAlias = Literal["none", "cls"]
 """How vectors of patches become one: already done, or the first."""
 
