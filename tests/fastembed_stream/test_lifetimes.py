@@ -465,7 +465,7 @@ class Ticking(Device):
         return super().run(outputs, feeds)
 
 
-def n_waiting(squares: Embedder[int, int]) -> int:
+def n_waiting(squares: OnnxEmbedder[int, int]) -> int:
     return sum(map(len, squares._lanes._threads._pool._waiting.values()))
 
 
