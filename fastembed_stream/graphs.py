@@ -234,11 +234,11 @@ def _is_lent(located: LocatedModel, shape: Sequence[int | str | None], expected:
         return False
     if not replace(expected, width=None).fits(shape) or _likeness(located.model, shape, expected):
         return False
-    if located.is_shipped:
+    if located.has_shipped_name:
         _LOG.info(
             "%s: its folder has vectors of another length, %s.", located.model.name, list(shape)
         )
-    return located.is_shipped
+    return located.has_shipped_name
 
 
 def _likeness(model: Model, shape: Sequence[int | str | None], expected: Expected) -> str:

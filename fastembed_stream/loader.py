@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fastembed_stream import catalog
 from fastembed_stream.embedder import OpenModel
-from fastembed_stream.errors import ModelFilesError, SettingError, UnknownModelError
+from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.files import Fetching, locate
 from fastembed_stream.files.pointers import refuse_pointers
 from fastembed_stream.kinds import DENSE_TEXT, Kind
@@ -91,7 +91,7 @@ def open_model(
         runtime=runtime or Runtime(),
         max_tokens=max_tokens,
         slot=slot,
-        is_shipped=_is_shipped(row),
+        has_shipped_name=_has_shipped_name(row),
     )
     refuse_pointers(located.folder / name for name in row.files)
     try:
@@ -113,13 +113,13 @@ def open_model(
     return replace(opened, model=row, reopen=again)
 
 
-def _is_shipped(row: Model) -> bool:
-    """Tell a name that ships, with vectors of the same length, whatever recipe stands behind it."""
-    try:
-        known = catalog.find(row.name, row.kind)
-    except UnknownModelError:
-        return False
-    return catalog.is_shipped(known) and known.dim == row.dim
+def _has_shipped_name(row: Model) -> bool:
+    return any(
+        known.name.lower() == row.name.lower()
+        and known.dim == row.dim
+        and catalog.is_shipped(known)
+        for known in catalog.models(row.kind)
+    )
 
 
 def _beside(located: LocatedModel) -> Iterator[Path]:

@@ -23,13 +23,14 @@ class LocatedModel:
     """
     A model whose files are here, and how it is to run: what a family opens itself from.
 
-    model       the row
-    folder      where its files are
-    runtime     where and how its graph runs
-    max_tokens  another limit than the one in the model's tokenizer_config.json
-    slot        number of the worker: it takes one of `runtime.device_ids`, round robin; None
-                spreads the work over all of them
-    is_shipped  whether its name is that of a model that ships, with vectors of the same length
+    model             the row
+    folder            where its files are
+    runtime           where and how its graph runs
+    max_tokens        another limit than the one in the model's tokenizer_config.json
+    slot              number of the worker: it takes one of `runtime.device_ids`, round robin; None
+                      spreads the work over all of them
+    has_shipped_name  whether a model of that name, kind and dimensions ships, whatever is in the
+                      folder
     """
 
     model: Model
@@ -37,7 +38,7 @@ class LocatedModel:
     runtime: Runtime
     max_tokens: int | None = None
     slot: int | None = None
-    is_shipped: bool = False
+    has_shipped_name: bool = False
 
     def tokens(self, *, reserved: int = 0, added: int = 0) -> Tokens:
         """

@@ -36,7 +36,10 @@ class Recipe(Protocol):
 
     def open(self, located: LocatedModel) -> OpenModel[Never, Never, object]:
         """
-        Open a model of the family; the type of each family says what it takes and answers.
+        Open a model of the family.
+
+        What it takes and answers is typed in each family. Of any family together nothing can be
+        said, hence `Never` and `object`; `open_model` knows it again from the kind.
 
         raises  SettingError, ModelFilesError, DeviceError
         """
