@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastembed_stream.errors import ModelFilesError, SettingError
+from fastembed_stream.kinds import LATE_MULTIMODAL
 from fastembed_stream.positions import Positions, stated
-from fastembed_stream.recipes import LATE_MULTIMODAL
 from fastembed_stream.rows import checked_texts
 from fastembed_stream.threads import native_call
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, cast
 
+from fastembed_stream.families.cross_encoder import CrossEncoder
 from fastembed_stream.fastembed_api.descriptions import ModelSource
 from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed
 from fastembed_stream.fastembed_api.unused import pass_over
-from fastembed_stream.recipes import CROSS_ENCODER, CrossEncoder
+from fastembed_stream.kinds import CROSS_ENCODER
 from fastembed_stream.values import Pair
 
 __all__ = ["TextCrossEncoder"]

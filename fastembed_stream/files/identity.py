@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.kinds import IMAGE, LATE_MULTIMODAL
 from fastembed_stream.model import Model
-from fastembed_stream.recipes import IMAGE, LATE_MULTIMODAL, Recipe
+from fastembed_stream.recipe import Recipe
 
 __all__ = ["Stamp", "fingerprint", "graph_identity", "stamp"]
 

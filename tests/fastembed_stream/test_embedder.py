@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from typing_extensions import override
 
-from fastembed_stream import embedder as embedder_module
-from fastembed_stream.embedder import Embedder
+from fastembed_stream import onnx_embedder
 from fastembed_stream.errors import SettingError
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.session import Session
 from fastembed_stream.tokens import Reading
 from fastembed_stream.values import Feeds, Ints, Outputs
@@ -81,9 +81,9 @@ class Device:
         return cast("Outputs", [feeds["number"] ** 2])
 
 
-def embedder(family: Squares, *devices: Device, budget: int | None = 1) -> Embedder[int, int]:
+def embedder(family: Squares, *devices: Device, budget: int | None = 1) -> OnnxEmbedder[int, int]:
     sessions = cast("Sequence[Session]", devices or (Device(),))
-    return Embedder(family, sessions, budget=budget)
+    return OnnxEmbedder(family, sessions, budget=budget)
 
 
 def test_answers_come_in_the_order_of_the_rows() -> None:
@@ -277,7 +277,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append(budgets)
         return Calibration(layout=first, budget=6)
 
-    monkeypatch.setattr(embedder_module, "calibrate", calibrate)
+    monkeypatch.setattr(onnx_embedder, "calibrate", calibrate)
     return calls
 
 
@@ -340,7 +340,7 @@ def settle_on_the_other(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         layout.seconds_for(budgets[0])
         return Calibration(layout=layout, budget=budgets[0])
 
-    monkeypatch.setattr(embedder_module, "calibrate", calibrate)
+    monkeypatch.setattr(onnx_embedder, "calibrate", calibrate)
     return calls
 
 

@@ -35,8 +35,10 @@ from fastembed_stream import (
     catalog,
     open_model,
 )
+from fastembed_stream.families.splade import Splade
+from fastembed_stream.kinds import SPARSE_TEXT, Kind
 from fastembed_stream.positions import Positions
-from fastembed_stream.recipes import SPARSE_TEXT, Kind, Recipe, Splade
+from fastembed_stream.recipe import Recipe
 from tests.fastembed_stream.late_models import write_cross_encoder, write_late
 from tests.fastembed_stream.tiny_images import write_colpali, write_image_model
 from tests.fastembed_stream.tiny_models import (

@@ -22,7 +22,7 @@ import pytest
 from typing_extensions import override
 
 from fastembed_stream import (
-    Embedder,
+    OnnxEmbedder,
     OpenModel,
     Runtime,
     SparseTextEmbedding,
@@ -30,7 +30,8 @@ from fastembed_stream import (
     open_model,
 )
 from fastembed_stream.errors import DeviceError, ModelFilesError
-from fastembed_stream.session import Session, open_session
+from fastembed_stream.session import Session
+from fastembed_stream.shared_sessions import open_session
 from fastembed_stream.values import Feeds, Floats, Outputs
 from tests.fastembed_stream.examples import PACKAGED, packaged_model
 from tests.fastembed_stream.test_embedder import Device, Squares, embedder
@@ -48,7 +49,7 @@ def vector(folder: Path) -> Floats:
 
 
 def sessions(embed: OpenModel[Any, Any, Any]) -> tuple[Session, ...]:
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     return embed.documents.sessions
 
 
@@ -124,10 +125,10 @@ def test_a_large_file_is_never_taken_for_another(
 def test_a_graph_that_is_replaced_while_it_is_read_is_read_again(
     folder: Path, another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fastembed_stream import session as session_module
+    from fastembed_stream import providers, shared_sessions
 
     expected = vector(another)
-    ordinary, n_opened = session_module._opened, 0
+    ordinary, n_opened = providers.new_session, 0
 
     def replaced(graph: Path, *arguments: Any) -> Session:
         nonlocal n_opened
@@ -137,7 +138,7 @@ def test_a_graph_that_is_replaced_while_it_is_read_is_read_again(
             shutil.copy(another / "model.onnx", graph)
         return opened
 
-    monkeypatch.setattr(session_module, "_opened", replaced)
+    monkeypatch.setattr(shared_sessions, "new_session", replaced)
     np.testing.assert_array_equal(vector(folder), expected)
     assert n_opened == 2
 
@@ -474,7 +475,7 @@ class Ticking(Device):
         return super().run(outputs, feeds)
 
 
-def n_waiting(squares: Embedder[int, int]) -> int:
+def n_waiting(squares: OnnxEmbedder[int, int]) -> int:
     return sum(map(len, squares._lanes._threads._pool._waiting.values()))
 
 
@@ -541,7 +542,7 @@ def test_an_open_model_says_what_it_is_and_where_it_runs(folder: Path) -> None:
     assert (
         repr(embed) == f"<OpenModel {name}: dense-text (DenseText), {DIM} dimensions, cpu, 3 lanes>"
     )
-    assert repr(embed.documents) == "<Embedder DenseTextFamily, cpu, 3 lanes>"
+    assert repr(embed.documents) == "<OnnxEmbedder DenseTextFamily, cpu, 3 lanes>"
     embed.close()
     assert repr(embed).endswith(", closed>")
 
