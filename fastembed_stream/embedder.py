@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -127,6 +127,9 @@ class _Work(Generic[Answer]):
                 placed.update(zip(rows.tolist(), group.result(), strict=True))
         except RowError as error:
             raise error.after(self.n_before) from error.__cause__
+        except CancelledError:
+            msg = "The model was closed while this call was under way; open it again."
+            raise CancelledError(msg) from None
         finally:
             self.cancel()  # after a failure, what has not started would run for nobody
         return [placed[row] for row in range(self.n_rows)]
@@ -224,7 +227,8 @@ class Embedder(Generic[Row, Answer]):
         """
         End the lanes, and let go of the sessions, which stay open for others that hold them.
 
-        Groups that have not started are cancelled, and a later call raises RuntimeError.
+        Groups that have not started are cancelled: their calls raise CancelledError, and later ones
+        RuntimeError.
         """
         self._lanes.close()
 

@@ -142,7 +142,7 @@ class Session:
         other: Callable[[], Session] | None = None,
         reopen: Callable[[], Session] | None = None,
     ) -> None:
-        self._bound = session
+        self._held = [session]
         self.device = device
         self.lanes = lanes
         self.other = other
@@ -152,14 +152,10 @@ class Session:
         self.inputs = dict.fromkeys(node.name for node in session.get_inputs()).keys()
         self.outputs = tuple(node.name for node in session.get_outputs())
         self._types = input_types(session)
+        # Unlike `__del__`, this comes when nobody can get at the session any more: who finds it
+        # among the open ones meanwhile would hold one that is gone.
+        weakref.finalize(self, _free, self._held).atexit = False
         _LIVE.add(self)
-
-    def __del__(self) -> None:
-        """Free the session, and let the system have its memory."""
-        if _STOPPED.is_set():
-            return
-        with _memory_given_back():
-            del self._bound
 
     @property
     def bound(self) -> onnxruntime.InferenceSession:
@@ -171,9 +167,9 @@ class Session:
         if self._is_lost:
             with _LOCK:
                 if self._is_lost:
-                    self._bound = self._opened_again()
+                    self._held[0] = self._opened_again()
                     self._is_lost = False
-        return self._bound
+        return self._held[0]
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:
         """
@@ -192,10 +188,11 @@ class Session:
         import onnxruntime as ort
 
         options = ort.RunOptions()
-        options.terminate = _STOPPED.is_set()
         self._running.add(options)
+        options.terminate = _STOPPED.is_set()  # after that, or the end could miss it
         try:
-            yield options
+            with native_call():
+                yield options
         finally:
             self._running.discard(options)
 
@@ -222,7 +219,7 @@ class Session:
         self._is_lost = self.device != "cpu" or bool(self._running) or self._has_threads()
         self._running = set()
         if self._is_lost:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._bound))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._held[0]))
 
     def _opened_again(self) -> onnxruntime.InferenceSession:
         if self.device != "cpu" or self._reopen is None:
@@ -235,7 +232,7 @@ class Session:
         return self._reopen().bound
 
     def _has_threads(self) -> bool:
-        options = self._bound.get_session_options()
+        options = self._held[0].get_session_options()
         return (options.intra_op_num_threads, options.inter_op_num_threads) != (1, 1)
 
 
@@ -302,6 +299,14 @@ def _identity(graph: Path) -> bytes:
     except OSError as error:
         msg = f"ONNX Runtime cannot open {graph}: {error}"
         raise ModelFilesError(msg) from error
+
+
+def _free(held: list[onnxruntime.InferenceSession]) -> None:
+    """Free a session that nobody holds, and let the system have its memory."""
+    if _STOPPED.is_set():
+        return
+    with _memory_given_back():
+        held.clear()
 
 
 def _stop_all() -> None:
@@ -423,20 +428,21 @@ def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str,
     lanes = runtime.lanes or (threads if on_cpu else _CUDA_LANES)
     told = (*(_ON_CPU if on_cpu else ()), *runtime.session_options)
     options = _session_options(told, threads=max(threads // lanes, 1) if on_cpu else threads)
-    try:
-        # Its own fallback would build the session again on the CPU, here or in a later run, and
-        # print a banner. ONNX Runtime 1.20 does not know the keyword, and only heeds the method.
-        with native_call():
+    with native_call():
+        try:
+            # Its own fallback would build the session again on the CPU, here or in a later run, and
+            # print a banner. ONNX Runtime 1.20 does not know the keyword, and only heeds the
+            # method.
             session = ort.InferenceSession(
                 str(graph), options, providers=providers, enable_fallback=0
             )
-        session.disable_fallback()
-    except Exception as error:  # the binding's errors share no root but Exception
-        if on_cpu or any(sign in str(error).lower() for sign in _FILE_SIGNS):
-            msg = f"ONNX Runtime cannot open {graph}: {error}"
-            raise ModelFilesError(msg) from error
-        msg = f"{providers[0][0]} did not start for {graph.name}: {error}"
-        raise DeviceError(msg) from error
+            session.disable_fallback()
+        except Exception as error:  # the binding's errors share no root but Exception
+            if on_cpu or any(sign in str(error).lower() for sign in _FILE_SIGNS):
+                msg = f"ONNX Runtime cannot open {graph}: {error}"
+                raise ModelFilesError(msg) from error
+            msg = f"{providers[0][0]} did not start for {graph.name}: {error}"
+            raise DeviceError(msg) from error
     reopened = functools.partial(_reopened, graph, _identity(graph), providers)
     other = None
     if on_cpu and runtime.lanes is None and threads > 1 and _cheap_to_open(graph):

@@ -195,7 +195,7 @@ def test_closing_cancels_the_groups_that_have_not_started() -> None:
         wait_until(lambda: sum(map(len, waiting.values())) == 49 and bool(family.groups))
         squares.close()
         gate.set()
-        with pytest.raises(CancelledError):
+        with pytest.raises(CancelledError, match="was closed while this call was under way"):
             answers.result(10)
     assert len(family.groups) == 1
 
