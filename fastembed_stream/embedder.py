@@ -283,6 +283,10 @@ class Embedder(Generic[Row, Answer]):
 
     def _calibrated(self, budgets: Sequence[int]) -> int:
         """Measure, settle on a layout, and give the budget."""
+        sessions = self.sessions
+        if not sessions:
+            msg = "The model is closed; open it again."
+            raise RuntimeError(msg)
         open_other = self._other_session()
         opened: list[Session] = []
 
@@ -290,10 +294,10 @@ class Embedder(Generic[Row, Answer]):
             opened.append(open_it())
             return self._layout(opened)
 
-        ours = self._layout(self.sessions)
+        ours = self._layout(sessions)
         found = calibrate(ours, budgets, other=open_other and partial(other, open_other))
         if found.layout is not ours:
-            keep(opened[0], instead_of=self.sessions[0])
+            keep(opened[0], instead_of=sessions[0])
             self._lanes.use(tuple(opened))
         return found.budget
 
