@@ -128,4 +128,5 @@ __all__ = [
 __version__ = "0.1.0"
 
 # fastembed's paths below this package; first, or an empty folder of that name would hide one.
-sys.meta_path.insert(0, Paths(__name__))
+if (_PATHS := Paths(__name__)) not in sys.meta_path:  # it may be loaded again
+    sys.meta_path.insert(0, _PATHS)

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from fastembed_stream.installation import onnx_runtime
 from fastembed_stream.session import Session, outages_told
+from fastembed_stream.threads import native_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +65,9 @@ class PooledSession(Session):
         options.log_severity_level = 3
         providers = first.bound.get_providers()
         self._place = _place(first.bound)
-        self._second = ort.InferenceSession(
-            graph.read_bytes(),
-            options,
-            providers=[(name, self._place.options if name == _CUDA else {}) for name in providers],
-        )
+        devices = [(name, self._place.options if name == _CUDA else {}) for name in providers]
+        with native_call():
+            self._second = ort.InferenceSession(graph.read_bytes(), options, providers=devices)
 
     @override
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:

@@ -77,6 +77,7 @@ class Expected:
     what           says in words what the graph should give, with its shape
     ranks          how many axes it may have; none where any will do
     width          length of the last axis; None where any will do
+    least          shortest length of the last axis, where its very length is not known
     joined         whether all axes but the first are one vector
     of_vocabulary  whether the last axis is a vocabulary
     """
@@ -84,6 +85,7 @@ class Expected:
     what: str
     ranks: tuple[int, ...] = ()
     width: int | None = None
+    least: int = 0
     joined: bool = False
     of_vocabulary: bool = False
 
@@ -92,7 +94,8 @@ class Expected:
         if not shape or (self.ranks and len(shape) not in self.ranks):
             return False
         if self.width is None:
-            return True
+            last = shape[-1]
+            return not self.least or (isinstance(last, int) and last >= self.least)
         if not self.joined:
             return shape[-1] == self.width
         sizes = [size for size in shape[1:] if isinstance(size, int)]

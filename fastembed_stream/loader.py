@@ -76,6 +76,9 @@ def open_model(
                 spreads the work over all of them
     raises      UnknownModelError, SettingError, ModelFilesError, DeviceError
 
+    External data and static tables are mapped, not copied: to replace such a file while a model is
+    open, rename the new one into its place. Written over in place it changes the open model.
+
     >>> embed = open_model("fastembed-stream/all-MiniLM-L6-v2-int8")
     >>> [vector] = embed(["A stream of text"])
     >>> vector.shape

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -93,6 +93,9 @@ class _Work(Generic[Answer]):
                 placed.update(zip(rows.tolist(), group.result(), strict=True))
         except RowError as error:
             raise error.after(self.n_before) from error.__cause__
+        except CancelledError:
+            msg = "The model was closed while this call was under way; open it again."
+            raise CancelledError(msg) from None
         finally:
             self.cancel()  # after a failure, what has not started would run for nobody
         return [placed[row] for row in range(self.n_rows)]
@@ -190,7 +193,8 @@ class OnnxEmbedder(Generic[Row, Answer]):
         """
         End the lanes, and let go of the sessions, which stay open for others that hold them.
 
-        Groups that have not started are cancelled, and a later call raises RuntimeError.
+        Groups that have not started are cancelled: their calls raise CancelledError, and later ones
+        RuntimeError.
         """
         self._lanes.close()
 
@@ -245,6 +249,10 @@ class OnnxEmbedder(Generic[Row, Answer]):
 
     def _calibrated(self, budgets: Sequence[int]) -> int:
         """Measure, settle on a layout, and give the budget."""
+        sessions = self.sessions
+        if not sessions:
+            msg = "The model is closed; open it again."
+            raise RuntimeError(msg)
         open_other = self._other_session()
         opened: list[Session] = []
 
@@ -252,10 +260,10 @@ class OnnxEmbedder(Generic[Row, Answer]):
             opened.append(open_it())
             return self._layout(opened)
 
-        ours = self._layout(self.sessions)
+        ours = self._layout(sessions)
         found = calibrate(ours, budgets, other=open_other and partial(other, open_other))
         if found.layout is not ours:
-            keep(opened[0], instead_of=self.sessions[0])
+            keep(opened[0], instead_of=sessions[0])
             self._lanes.use(tuple(opened))
         return found.budget
 

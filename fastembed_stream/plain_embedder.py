@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+
+from typing_extensions import override
 
 from fastembed_stream.embedder import Counts, Reading
 from fastembed_stream.errors import RowError, SettingError
@@ -92,3 +94,12 @@ class PlainEmbedder(Generic[Row, Answer]):
 
     def close(self) -> None:
         """Nothing is open."""
+
+    @override
+    def __repr__(self) -> str:
+        return f"<PlainEmbedder {type(self.family).__name__}, {self.place}>"
+
+    @override
+    def __reduce__(self) -> NoReturn:
+        msg = "A PlainEmbedder holds a lock; pickle the OpenModel that it belongs to."
+        raise TypeError(msg)

@@ -130,20 +130,21 @@ def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str,
     lanes = runtime.lanes or (threads if on_cpu else _CUDA_LANES)
     told = (*(_ON_CPU if on_cpu else ()), *runtime.session_options)
     options = session_options(told, threads=max(threads // lanes, 1) if on_cpu else threads)
-    try:
-        # Its own fallback would build the session again on the CPU, here or in a later run, and
-        # print a banner. ONNX Runtime 1.20 does not know the keyword, and only heeds the method.
-        with native_call():
+    with native_call():
+        try:
+            # Its own fallback would build the session again on the CPU, here or in a later run, and
+            # print a banner. ONNX Runtime 1.20 does not know the keyword, and only heeds the
+            # method.
             session = ort.InferenceSession(
                 str(graph), options, providers=providers, enable_fallback=0
             )
-        session.disable_fallback()
-    except Exception as error:  # the binding's errors share no root but Exception
-        if on_cpu or any(sign in str(error).lower() for sign in _FILE_SIGNS):
-            msg = f"ONNX Runtime cannot open {graph}: {error}"
-            raise ModelFilesError(msg) from error
-        msg = f"{providers[0][0]} did not start for {graph.name}: {error}"
-        raise DeviceError(msg) from error
+            session.disable_fallback()
+        except Exception as error:  # the binding's errors share no root but Exception
+            if on_cpu or any(sign in str(error).lower() for sign in _FILE_SIGNS):
+                msg = f"ONNX Runtime cannot open {graph}: {error}"
+                raise ModelFilesError(msg) from error
+            msg = f"{providers[0][0]} did not start for {graph.name}: {error}"
+            raise DeviceError(msg) from error
     reopened = functools.partial(_reopened, graph, read_identity(graph), providers)
     other = None
     if on_cpu and runtime.lanes is None and threads > 1 and _cheap_to_open(graph):

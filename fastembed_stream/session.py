@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from fastembed_stream.errors import DeviceError
 from fastembed_stream.graphs import input_types
-from fastembed_stream.threads import ForkSafeLock, before_exit
+from fastembed_stream.threads import ForkSafeLock, before_exit, native_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +68,7 @@ class Session:
         other: Callable[[], Session] | None = None,
         reopen: Callable[[], Session] | None = None,
     ) -> None:
-        self._bound = session
+        self._held = [session]
         self.device = device
         self.lanes = lanes
         self.other = other
@@ -78,14 +78,10 @@ class Session:
         self.inputs = dict.fromkeys(node.name for node in session.get_inputs()).keys()
         self.outputs = tuple(node.name for node in session.get_outputs())
         self._types = input_types(session)
+        # Unlike `__del__`, this comes when nobody can get at the session any more: who finds it
+        # among the open ones meanwhile would hold one that is gone.
+        weakref.finalize(self, _free, self._held).atexit = False
         _LIVE.add(self)
-
-    def __del__(self) -> None:
-        """Free the session, and let the system have its memory."""
-        if _STOPPED.is_set():
-            return
-        with _memory_given_back():
-            del self._bound
 
     @property
     def bound(self) -> onnxruntime.InferenceSession:
@@ -97,9 +93,9 @@ class Session:
         if self._is_lost:
             with _LOCK:
                 if self._is_lost:
-                    self._bound = self._opened_again()
+                    self._held[0] = self._opened_again()
                     self._is_lost = False
-        return self._bound
+        return self._held[0]
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:
         """
@@ -118,10 +114,11 @@ class Session:
         import onnxruntime as ort
 
         options = ort.RunOptions()
-        options.terminate = _STOPPED.is_set()
         self._running.add(options)
+        options.terminate = _STOPPED.is_set()  # after that, or the end could miss it
         try:
-            yield options
+            with native_call():
+                yield options
         finally:
             self._running.discard(options)
 
@@ -148,7 +145,7 @@ class Session:
         self._is_lost = self.device != "cpu" or bool(self._running) or self._has_threads()
         self._running = set()
         if self._is_lost:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._bound))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._held[0]))
 
     def _opened_again(self) -> onnxruntime.InferenceSession:
         if self.device != "cpu" or self._reopen is None:
@@ -161,7 +158,7 @@ class Session:
         return self._reopen().bound
 
     def _has_threads(self) -> bool:
-        options = self._bound.get_session_options()
+        options = self._held[0].get_session_options()
         return (options.intra_op_num_threads, options.inter_op_num_threads) != (1, 1)
 
 
@@ -179,6 +176,14 @@ def outages_told(device: str) -> Iterator[None]:
             msg = f"The device {device!r} failed: {error}"
             raise DeviceError(msg) from error
         raise
+
+
+def _free(held: list[onnxruntime.InferenceSession]) -> None:
+    """Free a session that nobody holds, and let the system have its memory."""
+    if _STOPPED.is_set():
+        return
+    with _memory_given_back():
+        held.clear()
 
 
 def _stop_all() -> None:

@@ -200,8 +200,16 @@ def _documents(
         logarithms=logarithms,
         left_out=np.zeros(0, dtype=np.int64) if left_out is None else left_out,
     )
+    n_words = len(tokens.vocabulary)
     what = "SPLADE expects the graph to give logits of shape (batch, seq, vocabulary)"
-    logits = Expected(what=what, ranks=(2, 3), of_vocabulary=True)
+    # A tokenizer may have words that the graph does not weigh, and a graph more than there are; but
+    # the hidden states of another family are far narrower.
+    logits = Expected(
+        what=f"{what}, one for each of {n_words} words",
+        ranks=(2, 3),
+        least=n_words // 2,
+        of_vocabulary=True,
+    )
     check_graph(located, sessions[0], family, logits)
     sessions = pool_on_device(sessions, name, "max") or sessions
     return OnnxEmbedder(family, sessions, budget=located.runtime.token_budget)

@@ -31,6 +31,7 @@ from fastembed_stream.files import Fetching, locate
 from fastembed_stream.loader import open_model
 from fastembed_stream.model import Model, summary
 from fastembed_stream.rows import rows_in
+from fastembed_stream.threads import ForkSafeLock
 from fastembed_stream.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ Document = TypeVar("Document")
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
+
+_OPENING = ForkSafeLock()
+"""Two threads whose first calls come at once open one model."""
 
 
 class Described(TypedDict, total=False):
@@ -160,9 +164,9 @@ class DropIn(Generic[Document, Query, Answer]):
 
     def close(self) -> None:
         """Let go of the model's memory; the next call opens it again."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        known, self._open = self._open, None
+        if known is not None:
+            known.close()
 
     @override
     def __repr__(self) -> str:
@@ -260,15 +264,19 @@ class DropIn(Generic[Document, Query, Answer]):
             raise SettingError(msg)
 
     def _opened(self) -> OpenModel[Document, Query, Answer]:
-        if self._open is None:
-            self._open = open_model(
-                self._model,
-                self._kind,
-                folder=self._folder,
-                runtime=self._runtime,
-                max_tokens=self._max_tokens,
-            )
-        return self._open
+        if (known := self._open) is not None:
+            return known
+        with _OPENING:
+            known = self._open  # another thread may have opened it, or close it by now
+            if known is None:
+                self._open = known = open_model(
+                    self._model,
+                    self._kind,
+                    folder=self._folder,
+                    runtime=self._runtime,
+                    max_tokens=self._max_tokens,
+                )
+            return known
 
     def _lend_tokenizer(self) -> LentTokenizer | None:
         if self._lent is None:

@@ -185,6 +185,23 @@ def test_a_call_after_closing_is_an_error_and_not_a_wait_for_ever() -> None:
         next(squares.stream([1], window=1))
 
 
+def test_a_closed_embedder_measures_nothing_and_says_so() -> None:
+    squares = embedder(Squares(), budget=None)
+    squares.close()
+    for call in (squares.warm_up, lambda: squares([1] * 20_000)):
+        with pytest.raises(RuntimeError, match="closed"):
+            call()
+
+
+def test_what_is_closed_while_it_is_measured_stays_closed() -> None:
+    squares = embedder(Squares())
+    squares.close()
+    squares._lanes.use(cast("tuple[Session, ...]", (Device(lanes=2),)))
+    assert squares.place == "closed"
+    with pytest.raises(RuntimeError, match="closed"):
+        squares([1])
+
+
 def test_closing_cancels_the_groups_that_have_not_started() -> None:
     gate = threading.Event()
     family = Squares()
@@ -195,7 +212,7 @@ def test_closing_cancels_the_groups_that_have_not_started() -> None:
         wait_until(lambda: sum(map(len, waiting.values())) == 49 and bool(family.groups))
         squares.close()
         gate.set()
-        with pytest.raises(CancelledError):
+        with pytest.raises(CancelledError, match="was closed while this call was under way"):
             answers.result(10)
     assert len(family.groups) == 1
 

@@ -368,6 +368,7 @@ DENSE = DenseText(pooling="mean", normalize=True)
         (_bm42, replace(DENSE, output="attention_6"), DIM, r"Pooling 'mean' expects"),
         (write, CrossEncoder(), 0, r"should give scores of shape \(batch, labels\)"),
         (_bm42, Splade(output="attention_6"), 0, r"SPLADE expects the graph to give logits"),
+        (write, Splade(), 0, rf"SPLADE expects .*, one for each of {len(VOCABULARY)} words"),
         (write, replace(DENSE, pooling="none"), DIM, r"Pooling 'none' expects .* \(batch, 16\)"),
     ],
 )

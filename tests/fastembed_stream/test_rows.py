@@ -226,6 +226,7 @@ BAD: list[tuple[Any, str]] = [
     (None, "it is None; expected str"),
     (float("nan"), "it is nan of type float; .* missing value"),
     (np.float32("nan"), "of type float32; .* missing value"),
+    (2.5, r"it is 2.5 of type float; expected str\.$"),
     (b"text", r"it is b'text' of type bytes; expected str. Decode it"),
     (7, "it is 7 of type int"),
     (["a", "b"], "of type list"),
