@@ -34,7 +34,10 @@ _QUOTED_URL = re.compile(
 """A repr keeps what else would end a URL: spaces, and the other quote."""
 _URL = re.compile(r"(?P<start>//)(?P<rest>[^\s\"'<>`?#]*(?:[?#](?!\*)[^\s<>]*)?)")
 _USER = re.compile(r"(?<![\w/@:.\-])[^\s/@:\"'<>]{1,100}:[^\s/@\"'<>]{1,200}@(?=[\w\[])")
-_SECRET = rf"[\w.\-]{{0,60}}(?:{_NAMES}|token)[\w.\-]{{0,60}}(?<!tokens)(?<!_budget)"
+_OF_TOKENIZERS = ("pad_", "unk_", "bos_", "eos_", "cls_", "sep_", "mask_", "max_", "per_")
+"""Tokenizers have tokens too, and `pad_token`, `token_type_ids` or `max_token` are no secrets."""
+_TOKEN = "".join(f"(?<!{word})" for word in _OF_TOKENIZERS) + r"token\d*(?![\w.\-])"
+_SECRET = rf"[\w.\-]{{0,60}}(?:(?:{_NAMES})[\w.\-]{{0,60}}|{_TOKEN})"
 _VALUE = r"(?:\\\"(?:[^\"\\]|\\[^\"])*\\\"|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&)}\]\"']+)"
 _SET = re.compile(
     rf"(?P<name>(?P<quote>\\?['\"]){_SECRET}(?P=quote)\s*[:=]\s*|(?<![\w.\-]){_SECRET}\s*=\s*)"
@@ -46,7 +49,12 @@ _HEADER = re.compile(
     r"(?P<value>['\"][^'\"\n]*['\"]|[^\n,}'\"]+)",
     re.IGNORECASE,
 )
-_BEARER = re.compile(r"\b(?P<kind>bearer|basic)\s+[\w+/=.~\-]{8,}", re.IGNORECASE)
+_BEARER = re.compile(
+    r"\b(?P<kind>bearer|basic)\s+(?!(?:auth|credential|token)[a-z]*(?![\w+/=.~\-]))"
+    r"[\w+/=.~\-]{8,}",
+    re.IGNORECASE,
+)
+"""What follows may be a word of the sentence: 'Basic authentication failed'."""
 
 
 class _Known:

@@ -63,6 +63,8 @@ _POLL = timedelta(milliseconds=2)
 _SLICE_S = 0.05
 """A wait looks so often for a request to stop."""
 
+_LEAST_RECORD_ATTEMPTS = 2
+
 _MOST_WAITING = 8
 """Batches that may wait for each that runs, before the whole worker waits."""
 
@@ -76,7 +78,8 @@ class StageLimits:
     batch_timeout_s  seconds after which a batch counts as hung and the flow fails
     attempts         tries in an outage before the flow fails, to be restarted from its commit
     record_attempts  ends of the flow in a row with the same record in a stage, before that record
-                     fails; it is alone there at all of them but the first. Needs `UNDER_WAY`
+                     fails; it is alone there at all of them but the first, so at least 2. Needs
+                     `UNDER_WAY`
     """
 
     in_flight: int = 3
@@ -89,6 +92,12 @@ class StageLimits:
             if getattr(self, name) <= 0:
                 msg = f"StageLimits({name}={getattr(self, name)}): expected more than 0."
                 raise SettingError(msg)
+        if self.record_attempts < _LEAST_RECORD_ATTEMPTS:
+            msg = (
+                f"StageLimits(record_attempts={self.record_attempts}): expected at least "
+                f"{_LEAST_RECORD_ATTEMPTS}: at the first end others were under way too."
+            )
+            raise SettingError(msg)
 
 
 @operator

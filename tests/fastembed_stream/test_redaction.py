@@ -66,6 +66,10 @@ def test_a_secret_is_hidden_by_where_it_stands(text: str) -> None:
         "7 // 2",
         "'file:/etc/passwd': scheme 'file'; expected https or http.",
         "at 12:30, 5 of 10",
+        "Tokenizer(pad_token='[PAD]', unk_token_id=100, special_tokens_map={'a': 1})",
+        "no input token_type_ids=[1]; max_token=5",
+        "tokenizer=bert-base-uncased",
+        "401: Basic authentication failed; bearer authorization is expected",
     ],
 )
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fastembed_stream import SettingError
 from operators import Batch, StageLimits
 from operators.stages import StageLogic, _Workshop
 from operators.under_way import UNDER_WAY, UnderWay
@@ -142,18 +143,27 @@ def test_a_suspect_runs_while_no_other_batch_is_in_a_stage() -> None:
     assert UNDER_WAY.suspect(STEP, batch(2)) is None, "it has come through"
 
 
+def test_no_record_fails_for_an_end_at_which_it_was_not_alone() -> None:
+    with pytest.raises(SettingError, match="record_attempts=1"):
+        StageLimits(record_attempts=1)
+
+
 @pytest.mark.usefixtures("suspected")
-def test_a_record_of_too_many_ends_fails_without_another_try() -> None:
+def test_a_record_of_too_many_ends_fails_without_another_try(tmp_path: Path) -> None:
+    UNDER_WAY.close()
+    killed_with(tmp_path, batch(2)).close()
+    UNDER_WAY.open(tmp_path)
+
     def never(_: Batch) -> Batch:
         raise OSError
 
-    limits = StageLimits(record_attempts=1)
+    limits = StageLimits(record_attempts=2)
     workshop = _Workshop((never,), limits, STEP)
     done = workshop.submit(batch(2)).result(WITHIN_S)
     assert failed([done.failures]) == [2]
     assert done.failures[0].stage == "embed dense"
     assert done.failures[0].error_type == "operators.under_way.UnfinishedError"
-    assert "offset 2 of docs/0 was in stage 'embed dense' at the last 1 ends" in (
+    assert "offset 2 of docs/0 was in stage 'embed dense' at the last 2 ends" in (
         done.failures[0].reason
     )
 
