@@ -44,6 +44,8 @@ _SET = re.compile(
     rf"{_VALUE}",
     re.IGNORECASE,
 )
+_PERHAPS_SET = re.compile(rf"(?:{_NAMES}|token)[\w.\-]{{0,60}}\\?['\"]?\s*[:=]", re.IGNORECASE)
+"""A part of all that `_SET` finds, looked for first: it takes a tenth of the time."""
 _HEADER = re.compile(
     r"(?P<name>\b(?:(?:proxy-)?authorization|(?:x-)?api-key|(?:set-)?cookie)['\"]?\s*:\s*)"
     r"(?P<value>['\"][^'\"\n]*['\"]|[^\n,}'\"]+)",
@@ -99,12 +101,20 @@ def redacted(text: str) -> str:
     '{"sasl.username": "me", "sasl.password": ***}'
     """
     text = _KNOWN.hidden(text)
-    text = _QUOTED_URL.sub(_shown_quoted, text)
-    text = _URL.sub(_shown, text)
-    text = _USER.sub(f"{MASK}@", text)
-    text = _HEADER.sub(rf"\g<name>{MASK}", text)
-    text = _SET.sub(rf"\g<name>{MASK}", text)
-    return _BEARER.sub(rf"\g<kind> {MASK}", text)
+    # Each failure comes by here: what cannot be found is not looked for.
+    if "//" in text:
+        text = _QUOTED_URL.sub(_shown_quoted, text)
+        text = _URL.sub(_shown, text)
+    if "@" in text:
+        text = _USER.sub(f"{MASK}@", text)
+    folded = text.casefold()
+    if any(name in folded for name in ("authorization", "api-key", "cookie")):
+        text = _HEADER.sub(rf"\g<name>{MASK}", text)
+    if _PERHAPS_SET.search(text):
+        text = _SET.sub(rf"\g<name>{MASK}", text)
+    if "bearer" in folded or "basic" in folded:
+        text = _BEARER.sub(rf"\g<kind> {MASK}", text)
+    return text
 
 
 def shown_url(url: str) -> str:
