@@ -11,7 +11,6 @@ import functools
 import logging
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from fastembed_stream.errors import DeviceError
@@ -100,6 +99,8 @@ def _installed() -> list[str]:
 
 
 def _is_installed(name: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         version(name)
     except PackageNotFoundError:

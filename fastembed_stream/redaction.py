@@ -59,6 +59,26 @@ _BEARER = re.compile(
 """What follows may be a word of the sentence: 'Basic authentication failed'."""
 
 
+_SIGNS = (
+    "passw",
+    "passphrase",
+    "secret",
+    "key.pem",
+    *(f"{of}{by}key" for of in ("api", "access", "private") for by in ("", "-", "_", ".")),
+    "signature",
+    "credential",
+    "authorization",
+    "jaas.config",
+    "oauthbearer",
+    "kinit.cmd",
+    "token",
+    "cookie",
+    "bearer",
+    "basic",
+)
+"""Without one of these no name of a secret is there: most texts are done here."""
+
+
 class _Known:
     """Secrets of this process, whatever text they turn up in."""
 
@@ -101,20 +121,18 @@ def redacted(text: str) -> str:
     '{"sasl.username": "me", "sasl.password": ***}'
     """
     text = _KNOWN.hidden(text)
-    # Each failure comes by here: what cannot be found is not looked for.
     if "//" in text:
         text = _QUOTED_URL.sub(_shown_quoted, text)
         text = _URL.sub(_shown, text)
     if "@" in text:
         text = _USER.sub(f"{MASK}@", text)
-    folded = text.casefold()
-    if any(name in folded for name in ("authorization", "api-key", "cookie")):
-        text = _HEADER.sub(rf"\g<name>{MASK}", text)
+    small = text.lower()
+    if not any(sign in small for sign in _SIGNS):
+        return text
+    text = _HEADER.sub(rf"\g<name>{MASK}", text)
     if _PERHAPS_SET.search(text):
         text = _SET.sub(rf"\g<name>{MASK}", text)
-    if "bearer" in folded or "basic" in folded:
-        text = _BEARER.sub(rf"\g<kind> {MASK}", text)
-    return text
+    return _BEARER.sub(rf"\g<kind> {MASK}", text)
 
 
 def shown_url(url: str) -> str:

@@ -31,7 +31,7 @@ from fastembed_stream.installation import (
     onnx_runtime,
     warn_of_an_overwritten_gpu_build,
 )
-from fastembed_stream.threads import ForkSafeLock, before_exit
+from fastembed_stream.threads import ForkSafeLock, before_exit, native_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -426,7 +426,10 @@ def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str,
     try:
         # Its own fallback would build the session again on the CPU, here or in a later run, and
         # print a banner. ONNX Runtime 1.20 does not know the keyword, and only heeds the method.
-        session = ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
+        with native_call():
+            session = ort.InferenceSession(
+                str(graph), options, providers=providers, enable_fallback=0
+            )
         session.disable_fallback()
     except Exception as error:  # the binding's errors share no root but Exception
         if on_cpu or any(sign in str(error).lower() for sign in _FILE_SIGNS):

@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
@@ -25,7 +25,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from typing_extensions import Self
 
-__all__ = ["ForkSafeLock", "Threads", "before_exit", "worker_number"]
+__all__ = ["ForkSafeLock", "Threads", "before_exit", "native_call", "worker_number"]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -37,6 +37,10 @@ _EXIT_WAIT_S = 1.0
 How long the end of a program waits for a call that runs, unless told otherwise. A call over the
 network may take longer, and may be left alone: it holds nothing that could abort the process.
 """
+
+
+_NATIVE_WAIT_S = 10.0
+"""How long the end of a program waits for calls into libraries on threads that are not ours."""
 
 
 class ForkSafeLock:
@@ -100,6 +104,8 @@ class _Pool:
 
     def put(self, turn: object, future: Future[Any], run: Callable[[], object]) -> None:
         """Let a call wait for its turn."""
+        if self._is_exiting:
+            _end_with_the_program()
         with self._lock:
             if self._is_closed:
                 msg = f"The {self.name} threads are closed: they take no more calls."
@@ -225,6 +231,25 @@ class _NestedFuture(Future[T]):
     """A call that a thread of a pool waits for, and no thread of the program."""
 
 
+@contextlib.contextmanager
+def native_call() -> Iterator[None]:
+    """
+    Mark a call into a library that lets other threads run meanwhile, on any thread.
+
+    A daemon thread of the program that comes back from one after the interpreter has gone aborts
+    the process. So the end of the program waits for it, and holds back those that come later.
+    """
+    inside = threading.get_ident()
+    _NATIVE.add(inside)
+    try:
+        if _EXITING.is_set():
+            _NATIVE.discard(inside)
+            _end_with_the_program()
+        yield
+    finally:
+        _NATIVE.discard(inside)
+
+
 def before_exit(stop: Callable[[], None]) -> None:
     """Call this when the program ends, to make the calls that run end soon."""
     _STOPS.append(stop)
@@ -235,6 +260,12 @@ def worker_number() -> int:
     worker = threading.current_thread()
     assert isinstance(worker, _Worker)  # noqa: S101  only calls of a pool ask
     return worker.number
+
+
+def _end_with_the_program() -> None:
+    """Hold a daemon thread of the program, whose errors nobody waits for but its log."""
+    if threading.current_thread().daemon and not _is_in_a_pool():
+        threading.Event().wait()
 
 
 def _is_in_a_pool() -> bool:
@@ -254,6 +285,7 @@ def _work(pool: _Pool) -> None:
 def _exit() -> None:
     """Stop all pools, and wait for what runs: each as long as it may take."""
     started = time.monotonic()
+    _EXITING.set()
     pools = list(_POOLS)
     for pool in pools:
         pool.exit()
@@ -263,9 +295,12 @@ def _exit() -> None:
         for pool in pools:
             for thread in pool.threads:
                 thread.join(max(started + pool.exit_wait_s - time.monotonic(), 0))
+        while _NATIVE - {threading.get_ident()} and time.monotonic() < started + _NATIVE_WAIT_S:
+            time.sleep(0.002)
 
 
 def _after_fork() -> None:
+    _NATIVE.clear()
     for lock in list(_LOCKS):
         lock.after_fork()
     for pool in list(_POOLS):
@@ -275,6 +310,9 @@ def _after_fork() -> None:
 _LOCKS: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 _POOLS: weakref.WeakSet[_Pool] = weakref.WeakSet()
 _STOPS: list[Callable[[], None]] = []
+_NATIVE: set[int] = set()
+"""Threads that are inside `native_call`."""
+_EXITING = threading.Event()
 
 atexit.register(_exit)
 if hasattr(os, "register_at_fork"):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.positions import Positions, stated
 from fastembed_stream.recipes import LATE_MULTIMODAL
 from fastembed_stream.rows import checked_texts
+from fastembed_stream.threads import native_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -224,9 +224,14 @@ class Tokens:
 
     def _encode(self, texts: Sequence[str], *, special_tokens: bool = True) -> list[Encoding]:
         most = 2 * _PREFIX_CHARS_PER_TOKEN * self.limit
-        encode: Callable[[list[str]], list[Encoding]] = self._tokenizer.encode_batch_fast
-        if not special_tokens:
-            encode = partial(self._tokenizer.encode_batch_fast, add_special_tokens=False)
+
+        def encode(texts: list[str]) -> list[Encoding]:
+            with native_call():
+                encodings: list[Encoding] = self._tokenizer.encode_batch_fast(
+                    texts, add_special_tokens=special_tokens
+                )
+                return encodings
+
         if not self._right_truncation or all(len(text) <= most for text in texts):
             return encode(list(texts))
         encoded = iter(encode([text for text in texts if len(text) <= most]))

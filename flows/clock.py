@@ -9,6 +9,7 @@ that is a crash to the flow, which repeats what was not committed and loses noth
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -70,17 +71,27 @@ def begin_anew_if_the_clock_is_set_back() -> None:
     """Watch the clock from now on, in a process that `python -m bytewax.run` has started."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None and spec.name == "bytewax.run":  # a host program's process is its own
-        threading.Thread(target=_watch, args=(ClockWatch(),), name="clock", daemon=True).start()
+        clock = ClockWatch()
+        threading.Thread(target=_watch, args=(clock,), name="clock", daemon=True).start()
+        # Another process of this machine may have been quicker, and Bytewax ends this one with it.
+        atexit.register(_look_at_the_end, clock)
 
 
 def _watch(clock: ClockWatch) -> None:
     while True:
-        set_back_s = clock.set_back_s()
-        if set_back_s > _TOLERATED_S:
-            if STOP.requested:
-                _end_in_time(set_back_s)
-            _begin_anew(set_back_s)
+        _look(clock)
         time.sleep(_EVERY_S)
+
+
+def _look(clock: ClockWatch) -> None:
+    set_back_s = clock.set_back_s()
+    if set_back_s > _TOLERATED_S:
+        (_end_in_time if STOP.requested else _begin_anew)(set_back_s)
+
+
+def _look_at_the_end(clock: ClockWatch) -> None:
+    if not STOP.requested:  # it ends as it should
+        _look(clock)
 
 
 def _end_in_time(set_back_s: float) -> NoReturn:

@@ -18,6 +18,7 @@ from fastembed_stream.graphs import Expected, check_shape
 from fastembed_stream.opened import Opening, OpenModel
 from fastembed_stream.pooling import normalized
 from fastembed_stream.rows import checked_texts
+from fastembed_stream.threads import native_call
 from fastembed_stream.tokens import Reading
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class StaticTextRule:
     def read(self, rows: Sequence[str]) -> Reading:
         """Turn texts into token ids, unknown tokens included."""
         texts = checked_texts(rows)
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        with native_call():
+            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = tuple(np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         lost = [sum(len(part.ids) for part in encoding.overflowing) for encoding in encodings]

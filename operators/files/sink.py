@@ -145,16 +145,16 @@ def _line(value: Mapping[str, object]) -> bytes:
     try:
         line = json.dumps(value, default=str, allow_nan=False)
     except ValueError:
-        _LOG.warning("A number that JSON has not (NaN, Infinity) is written as null")
+        _LOG.warning("A number that JSON has not (NaN, Infinity) is written as text")
         line = json.dumps(_finite(value), default=str, allow_nan=False)
     return line.encode() + b"\n"
 
 
 def _finite(value: object) -> object:
-    """Put null where a number is none that JSON has; whoever reads the file could not read it."""
+    """Put text where a number is none that JSON has; whoever reads the file could not read it."""
     match value:
         case float() if not math.isfinite(value):
-            return None
+            return str(value)
         case Mapping():
             return {str(name): _finite(one) for name, one in value.items()}
         case list() | tuple():

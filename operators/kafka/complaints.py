@@ -92,8 +92,8 @@ class Complaints:
 
     def _tell(self, meaning: str, text: str) -> None:
         self._explained = True
+        text = _PLACE.sub("", _TIMING.sub("", text))
         if self._said.due((self._brokers, meaning or text)):
-            text = _PLACE.sub("", _TIMING.sub("", text))
             told = f"{meaning} ({text})" if meaning else text
             _LOG.warning("Kafka %s: %s; trying again", redacted(self._brokers), redacted(told))
 

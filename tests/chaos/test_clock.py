@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from qdrant_client import QdrantClient
 
-from flows.local_broker import produce
+from flows.local_broker import free_port, produce
 from tests.chaos.deployment import COLLECTION, TOPIC, committed, deployed, documents
 from tests.servers import running_qdrant
 
@@ -39,12 +40,18 @@ def move(clock: Path, seconds: int) -> None:
     new.replace(clock)
 
 
+@pytest.mark.parametrize(
+    ("n_processes", "hours"),
+    [(1, (0, -1, 0, 1, -2, -2)), (2, (0, -1))],
+    ids=["one process", "two processes"],
+)
 def test_records_arrive_within_seconds_whatever_the_clock_says(
-    tmp_path: Path, brokers: str, moving_clock: Path
+    tmp_path: Path, brokers: str, moving_clock: Path, n_processes: int, hours: tuple[int, ...]
 ) -> None:
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(n_processes if n_processes > 1 else 0)]
     moved = tmp_path / "moved"
     move(moved, 0)
-    messages = documents(6 * N_EACH)
+    messages = documents(len(hours) * N_EACH)
     with running_qdrant(tmp_path / "server") as server:
         environment = {
             "LD_PRELOAD": str(moving_clock),
@@ -53,9 +60,9 @@ def test_records_arrive_within_seconds_whatever_the_clock_says(
         }
         client = QdrantClient(url=server.url, check_compatibility=False)
         with deployed(tmp_path / "flow", brokers, **environment) as flow:
-            flow.start()
-            for number, hours in enumerate((0, -1, 0, 1, -2, -2)):
-                move(moved, hours * HOUR_S)
+            flow.start(addresses=addresses)
+            for number, hour in enumerate(hours):
+                move(moved, hour * HOUR_S)
                 n_wanted = (number + 1) * N_EACH
                 produce(brokers, TOPIC, messages[number * N_EACH : n_wanted])
                 flow.wait_for(
@@ -66,10 +73,11 @@ def test_records_arrive_within_seconds_whatever_the_clock_says(
                     ),
                     within_s=60,
                 )
-            assert flow.stop() == [0]
+            assert flow.stop() == [0] * n_processes
             log = flow.log()
-        assert log.count("The clock was set back by 3,600 s") == 1
-        assert log.count("The clock was set back by 10,800 s") == 1
+        for before, after in pairwise(hours):
+            said = f"The clock was set back by {(before - after) * HOUR_S:,} s"
+            assert log.count(said) == (n_processes if after < before else 0)
         assert not (flow.folder / "dead_letters.jsonl").read_text()
 
 

@@ -115,9 +115,8 @@ def test_a_topic_made_again_between_two_runs_is_told_and_read_from_its_start_whe
 
     make_again(brokers, N_PARTITIONS - 1)  # Bytewax would not resume without the last of them
     produce(brokers, TOPIC, new)  # all partitions outgrow the old offsets
-    for _ in range(2):
-        flow.start()
-        assert flow.ended() == [1]
+    flow.start()
+    assert flow.ended() == [1]
     assert "cannot resume at offset" in flow.log()
     assert "the topic was made again" in flow.log()
     assert "set on_gap='continue'" in flow.log()

@@ -191,7 +191,8 @@ def test_closing_cancels_the_groups_that_have_not_started() -> None:
     squares = embedder(family, Device(gate=gate))
     with ThreadPoolExecutor(1) as caller:
         answers = caller.submit(squares, list(range(50)))
-        wait_until(lambda: bool(family.groups))
+        waiting = squares._lanes._threads._pool._waiting
+        wait_until(lambda: sum(map(len, waiting.values())) == 49 and bool(family.groups))
         squares.close()
         gate.set()
         with pytest.raises(CancelledError):

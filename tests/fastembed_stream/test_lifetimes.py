@@ -326,6 +326,30 @@ def test_a_call_that_hangs_does_not_hold_the_end_for_ever() -> None:
     assert child(script, expected=3).stderr == ""
 
 
+@pytest.mark.parametrize(
+    "call", ["documents(texts[:1])", "count_tokens(texts)", "documents(texts)"]
+)
+def test_daemon_threads_that_begin_one_call_after_another_end_without_a_word(call: str) -> None:
+    script = """
+        import sys, threading, time
+        from fastembed_stream import Runtime, open_model
+
+        models = [open_model("PACKAGED", runtime=Runtime(device="cpu", lanes=2)) for _ in range(3)]
+        texts = ["some words about this and that " * 30] * 200
+
+        def work(embed) -> None:
+            while True:
+                embed.CALL
+
+        for embed in models:
+            threading.Thread(target=work, args=(embed,), daemon=True).start()
+        time.sleep(0.5)
+        sys.exit(5)
+    """
+    run = child(script.replace("PACKAGED", PACKAGED).replace("CALL", call), expected=5)
+    assert run.stderr == ""
+
+
 # After a fork
 
 FORKED = """
@@ -440,15 +464,19 @@ class Ticking(Device):
         return super().run(outputs, feeds)
 
 
+def n_waiting(squares: Embedder[int, int]) -> int:
+    return sum(map(len, squares._lanes._threads._pool._waiting.values()))
+
+
 def test_calls_take_turns_whatever_they_still_have_to_do() -> None:
     device = Ticking()
     family = Squares()
     squares = embedder(family, device)
     with ThreadPoolExecutor(3) as callers:
         long = callers.submit(squares, list(range(100, 150)))
-        wait_until(lambda: bool(family.groups))
+        wait_until(lambda: bool(family.groups) and n_waiting(squares) == 49)
         short = [callers.submit(squares, [number]) for number in (1, 2)]
-        wait_until(lambda: squares.counts.rows == 52)
+        wait_until(lambda: n_waiting(squares) == 51)
         device.may_run.release(4)
         assert sorted(future.result(10)[0] for future in short) == [1, 4]
         assert not long.done()
@@ -463,9 +491,9 @@ def test_the_windows_of_a_stream_have_one_turn_together() -> None:
     with ThreadPoolExecutor(2) as callers:
         stream = squares.stream(range(100, 120), window=5)
         bulk = callers.submit(list, stream)
-        wait_until(lambda: squares.counts.rows >= 10)
+        wait_until(lambda: n_waiting(squares) == 9)
         other = callers.submit(squares, [1, 2, 3])
-        wait_until(lambda: squares.counts.rows >= 13)
+        wait_until(lambda: n_waiting(squares) == 12)
         device.may_run.release(7)
         assert other.result(10) == [1, 4, 9]
         device.may_run.release(50)
@@ -487,7 +515,7 @@ def test_what_waits_when_the_layout_changes_is_answered() -> None:
     squares = embedder(family, device)
     with ThreadPoolExecutor(1) as callers:
         waiting = callers.submit(squares, list(range(9)))
-        wait_until(lambda: squares.counts.rows == 9 and bool(family.groups))
+        wait_until(lambda: n_waiting(squares) == 8 and bool(family.groups))
         squares._lanes.use(cast("tuple[Session, ...]", (Device(lanes=2),)))
         assert squares([5]) == [25]
         device.may_run.release(9)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,11 +25,6 @@ from operators.files import lines
 from operators.files.content import being_written, open_content
 from operators.files.lines import _Lines
 from operators.files.sink import _line
-
-try:
-    from backports import zstd
-except ImportError:  # an extra
-    zstd = None
 
 
 def _zstd(content: bytes) -> bytes:
@@ -44,8 +40,6 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
         b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + b"".join(map(_zstd, _pieces(content)))
     ),
 }
-if zstd is None:
-    PACKERS = {name: pack for name, pack in PACKERS.items() if "zstd" not in name}
 every_packer = pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
 
 
@@ -197,7 +191,7 @@ def test_a_packed_file_gives_what_the_plain_one_gives_also_after_a_resume(
     assert told(first + rest(again)) == told(rest(opened(plain)))
 
 
-@pytest.mark.parametrize("kind", [name for name in ("gzip", "zstd") if name in PACKERS])
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
 @pytest.mark.parametrize("left_out", [1, 9, 300])
 def test_a_packed_file_that_is_cut_off_fails_and_is_named(
     kind: str, left_out: int, tmp_path: Path
@@ -210,7 +204,7 @@ def test_a_packed_file_that_is_cut_off_fails_and_is_named(
         rest(part)
 
 
-@pytest.mark.parametrize("kind", [name for name in ("gzip", "zstd") if name in PACKERS])
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_a_packed_file_that_is_damaged_fails_and_is_named(kind: str, tmp_path: Path) -> None:
     whole = bytearray(PACKERS[kind](b"a line that is long enough\n" * 10))
     whole[-10] ^= 0xFF
@@ -240,7 +234,7 @@ def test_a_line_that_is_too_long_is_a_failure_and_its_neighbours_are_read(
     assert [first.offset, long.offset, last.offset] == [0, 1, 2]
     assert last.value == b'{"text": "b"}'
     assert len(long.value or b"") <= 1_000
-    with pytest.raises(BadRecordError, match=r"Line 1 has 5,000,001 bytes.*max_line_bytes=20"):
+    with pytest.raises(BadRecordError, match=r"line 1 has 5,000,001 bytes.*max_line_bytes=20"):
         parse(Schema(), long)
 
 
@@ -318,6 +312,6 @@ def test_a_file_of_results_has_no_number_that_json_has_not() -> None:
         raise AssertionError(name)
 
     assert json.loads(_line(odd), parse_constant=refused) == {
-        "payload": {"a": [None, {"b": None}], "c": 1.5},
-        "k": [None, "x"],
+        "payload": {"a": ["inf", {"b": "nan"}], "c": 1.5},
+        "k": ["-inf", "x"],
     }

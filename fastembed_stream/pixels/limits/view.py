@@ -70,6 +70,7 @@ def check_pixels(kind: str, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         reason = (
             f"it is {kind} that decodes to {width} x {height} pixels; at most {max_pixels:,} are "
-            "read. Make it smaller, or raise max_pixels."
+            "read. If that is its true size, make it smaller or raise max_pixels; if not, it is "
+            "damaged or cut off."
         )
         raise ImageError(reason)
