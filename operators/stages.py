@@ -52,7 +52,9 @@ Stage: TypeAlias = Callable[[Batch], Batch]
 """
 One step over a batch: records in the same order with more on them, failures for those that fail.
 
-It may raise for the whole batch; the runner then finds the guilty record.
+It may raise for the whole batch; the runner then finds the guilty record. One that waits out
+outages by itself says so by an attribute `waits_out_outages = True`: no record is to blame for how
+long that takes.
 """
 
 # typing's own name: on CPython 3.10 one of collections.abc reads as a class, where Bytewax trips.
@@ -230,6 +232,8 @@ class _Workshop:
 
     def _apply(self, stage: Stage, batch: Batch) -> Batch:
         # Not while it waits out an outage: that the flow ends then is nobody's fault.
+        if getattr(stage, "waits_out_outages", False):
+            return apply(stage, batch)
         with UNDER_WAY.entered(self._step, _name(stage), batch.records):
             return apply(stage, batch)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fastembed_stream import SettingError
-from operators import Batch, StageLimits
+from fastembed_stream import DeviceError, SettingError
+from operators import Batch, RetrieveStage, StageLimits
 from operators.stages import StageLogic, _Workshop
 from operators.under_way import UNDER_WAY, UnderWay
 from tests.operators.things import batch, failed, failure, numbers, record, wait_until
@@ -203,3 +203,36 @@ def test_a_batch_that_waits_out_an_outage_is_not_under_way(
     finally:
         UNDER_WAY.close()
     assert found == [None]
+
+
+def test_no_outage_that_a_stage_waits_out_itself_makes_a_dead_letter(tmp_path: Path) -> None:
+    is_back = threading.Event()
+    n_asked = 0
+
+    class Asking:
+        waits_out_outages = True
+
+        def __call__(self, one: Batch) -> Batch:
+            nonlocal n_asked
+            n_asked += 1
+            assert is_back.wait(WITHIN_S)
+            return one
+
+    limits = StageLimits(batch_timeout_s=0.01, record_attempts=2)
+    for number in range(3):
+        UNDER_WAY.open(tmp_path)
+        workshop = _Workshop((Asking(),), limits, STEP)
+        logic = StageLogic(workshop.submit, limits, (batch(2),))
+        wait_until(lambda number=number: n_asked > number)  # type: ignore[misc]
+        with pytest.raises(DeviceError, match="hangs"):
+            wait_until(lambda logic=logic: logic.on_notify()[1])  # type: ignore[misc]
+        UNDER_WAY.close()
+    is_back.set()
+    UNDER_WAY.open(tmp_path)
+    done = _Workshop((Asking(),), limits, STEP).submit(batch(2)).result(WITHIN_S)
+    UNDER_WAY.close()
+    assert numbers([done]) == [2]
+
+
+def test_what_asks_a_server_for_hits_waits_out_its_outages() -> None:
+    assert RetrieveStage.waits_out_outages
