@@ -132,4 +132,4 @@ def _told(error: ErrorDetails) -> str:
 
 
 def _refused(problems: list[str]) -> SettingError:
-    return SettingError(f"Settings: {'; '.join(problems)}. The README lists all.")
+    return SettingError(f"Settings: {'; '.join(problems)}. docs/settings.md lists all.")

@@ -236,7 +236,7 @@ WORKING = """
     from fastembed_stream import Runtime, TextEmbedding
 
     model = TextEmbedding("PACKAGED", runtime=Runtime(device="cpu", token_budget=1024, **LAYOUT))
-    texts = ["word " * 200] * 1000
+    texts = ["word " * 100] * 1000
     vectors = model.embed(texts, batch_size=16)
     next(vectors)  # and two windows are under way
     print("under way", flush=True)

@@ -188,7 +188,7 @@ def test_topics_are_all_that_must_be_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert told(monkeypatch, {"kafka_topics": "docs"}).kafka_topics == ("docs",)
     monkeypatch.delenv("STREAM_KAFKA_TOPICS")
     assert refused(monkeypatch) == (
-        "Settings: STREAM_KAFKA_TOPICS or STREAM_INPUT_FILE is missing. The README lists all."
+        "Settings: STREAM_KAFKA_TOPICS or STREAM_INPUT_FILE is missing. docs/settings.md lists all."
     )
 
 
