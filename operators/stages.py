@@ -210,15 +210,16 @@ class _Workshop:
         with self._lock:
             if self._threads is None:
                 self._threads = Threads(self._limits.in_flight, "stages")
-        return self._threads.submit(self._run, batch)
+            suspect = UNDER_WAY.suspect(self._step, batch)
+            if suspect is not None and suspect.n_ends >= self._limits.record_attempts:
+                return self._threads.submit(partial(_unfinished_so_often, suspect), batch)
+            number = UNDER_WAY.place_in_line(alone=suspect is not None)
+            return self._threads.submit(partial(self._run, suspect, number), batch)
 
-    def _run(self, batch: Batch) -> Batch:
-        suspect = UNDER_WAY.suspect(self._step, batch)
-        if suspect is not None and suspect.n_ends >= self._limits.record_attempts:
-            return _unfinished_so_often(batch, suspect)
+    def _run(self, suspect: Suspect | None, number: int, batch: Batch) -> Batch:
         if suspect is not None:
             _LOG.warning("%s; it runs alone now", _told(batch, suspect))
-        with UNDER_WAY.turn(alone=suspect is not None):
+        with UNDER_WAY.turn(number):
             done = self._through_stages(batch)
         if suspect is not None:
             UNDER_WAY.cleared(self._step, batch)
@@ -337,7 +338,7 @@ def _unfinished(batch: Batch) -> BrokenFlowError:
     )
 
 
-def _unfinished_so_often(batch: Batch, suspect: Suspect) -> Batch:
+def _unfinished_so_often(suspect: Suspect, batch: Batch) -> Batch:
     """Give up a record that ends the flow whenever it runs."""
     FAILURES.labels(suspect.stage).inc(len(batch.records))
     error = UnfinishedError(

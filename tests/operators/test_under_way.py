@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -146,6 +147,28 @@ def test_a_suspect_runs_while_no_other_batch_is_in_a_stage() -> None:
 def test_no_record_fails_for_an_end_at_which_it_was_not_alone() -> None:
     with pytest.raises(SettingError, match="record_attempts=1"):
         StageLimits(record_attempts=1)
+
+
+@pytest.mark.usefixtures("suspected")
+def test_no_batch_goes_before_a_suspect_that_came_earlier() -> None:
+    order: list[int] = []
+    go = threading.Event()
+
+    def stage(one: Batch) -> Batch:
+        if numbers([one]) == [1]:
+            assert go.wait(WITHIN_S)
+        order.extend(numbers([one]))
+        return one
+
+    workshop = _Workshop((stage,), StageLimits(in_flight=4), STEP)
+    futures = [workshop.submit(batch(number)) for number in (1, 2, 3, 4)]
+    # 3 and 4 could run beside 1, and 2 would wait for them: as long as for three, and not for one.
+    with pytest.raises(FutureTimeoutError):
+        futures[2].result(0.2)
+    go.set()
+    for future in futures:
+        future.result(WITHIN_S)
+    assert order[:2] == [1, 2]
 
 
 @pytest.mark.usefixtures("suspected")
