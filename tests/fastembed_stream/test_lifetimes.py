@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +217,15 @@ def test_eight_models_opened_and_closed_in_turn_leave_the_memory_of_one(
 # The end of a program
 
 
+def in_layouts(cases: Iterable[str], *on_one_lane: str) -> list[Any]:
+    """Pair all cases with lanes of one thread, and some with one lane on all threads too."""
+    lanes, threads = LAYOUTS
+    return [
+        *(pytest.param(how, lanes, id=f"{how}, two lanes") for how in cases),
+        *(pytest.param(how, threads, id=f"{how}, one lane") for how in on_one_lane),
+    ]
+
+
 def child(
     script: str, *arguments: object, expected: int | None, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
@@ -273,8 +282,7 @@ ENDS: dict[str, tuple[str, int, str]] = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=["two lanes", "one lane"])
-@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize(("how", "layout"), in_layouts(ENDS, "sys.exit", "ctrl-c"))
 def test_a_program_ends_as_it_meant_to_while_groups_run(how: str, layout: dict[str, int]) -> None:
     end, code, last = ENDS[how]
     script = WORKING.replace("PACKAGED", PACKAGED).replace("LAYOUT", repr(layout))
@@ -428,8 +436,10 @@ FORKS = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.parametrize("layout", LAYOUTS, ids=["two lanes", "one lane"])
-@pytest.mark.parametrize("how", FORKS)
+@pytest.mark.parametrize(
+    ("how", "layout"),
+    in_layouts(FORKS, "a child of a child", "a model that is never used there", "multiprocessing"),
+)
 def test_a_model_works_in_a_forked_child_and_in_its_parent(
     how: str, layout: dict[str, int]
 ) -> None:
