@@ -28,10 +28,11 @@ _NAMES = (
 _SECRET_NAME = re.compile(rf"{_NAMES}|token$|(?:^|[-_.])(?:sig|pwd|auth)$", re.IGNORECASE)
 
 _QUOTED_URL = re.compile(
-    r"(?P<start>(?P<quote>['\"])(?:[a-z][a-z0-9+.\-]{0,20}:)?//)(?P<rest>[^\n]{0,4000}?)(?P=quote)",
+    r"(?P<start>(?P<quote>\\?['\"])(?:[a-z][a-z0-9+.\-]{0,20}:)?//)"
+    r"(?P<rest>(?:(?!(?P=quote))(?:\\.|[^\n\\])){0,4000})(?P=quote)",
     re.IGNORECASE,
 )
-"""A repr keeps what else would end a URL: spaces, and the other quote."""
+"""A repr keeps what else would end a URL: spaces, the other quote, and its own behind a `\\`."""
 _URL = re.compile(r"(?P<start>//)(?P<rest>[^\s\"'<>`?#]*(?:[?#](?!\*)[^\s<>]*)?)")
 _USER = re.compile(r"(?<![\w/@:.\-])[^\s/@:\"'<>]{1,100}:[^\s/@\"'<>]{1,200}@(?=[\w\[])")
 _OF_TOKENIZERS = ("pad_", "unk_", "bos_", "eos_", "cls_", "sep_", "mask_", "max_", "per_")
@@ -182,9 +183,13 @@ def _without_user(rest: str) -> str:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")
     if at:
-        return _cut(rest[len(user) + 1 :])
+        shown = _cut(rest[len(user) + 1 :])
+        # A password may have this in it too, and then ends no one knows where.
+        return MASK if ":" in user and (shown[:1] in {"/", ""} or "@" in shown) else shown
     _, colon, port = authority.rpartition(":")
-    if colon and port and not port.isdecimal() and not port.endswith("]") and "@" in rest:
+    is_port = port.isascii() and port.isdecimal()
+    is_address = authority.startswith("[") and authority.endswith("]")
+    if colon and not is_port and not is_address and "@" in rest:
         return MASK  # a password with a slash or question mark in it
     return _cut(rest)
 
