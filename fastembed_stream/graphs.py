@@ -13,27 +13,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fastembed_stream import catalog
 from fastembed_stream.errors import (
     DeviceError,
     ImageError,
     ModelFilesError,
     SettingError,
-    UnknownModelError,
 )
-from fastembed_stream.recipes import (
-    IMAGE,
-    LATE_MULTIMODAL,
-    CrossEncoder,
-    InferenceFreeSplade,
-    Splade,
-)
+from fastembed_stream.kinds import CROSS_ENCODER, IMAGE, LATE_MULTIMODAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from fastembed_stream.embedder import Family
+    from fastembed_stream.located_model import LocatedModel
     from fastembed_stream.model import Model
+    from fastembed_stream.onnx_embedder import Family
     from fastembed_stream.session import Session
     from fastembed_stream.values import Feeds
 
@@ -81,23 +74,28 @@ class Expected:
     """
     The output that a family can finish.
 
-    what    says in words what the graph should give, with its shape
-    ranks   how many axes it may have; none where any will do
-    width   length of the last axis; None where any will do
-    joined  whether all axes but the first are one vector
+    what           says in words what the graph should give, with its shape
+    ranks          how many axes it may have; none where any will do
+    width          length of the last axis; None where any will do
+    least          shortest length of the last axis, where its very length is not known
+    joined         whether all axes but the first are one vector
+    of_vocabulary  whether the last axis is a vocabulary
     """
 
     what: str
     ranks: tuple[int, ...] = ()
     width: int | None = None
+    least: int = 0
     joined: bool = False
+    of_vocabulary: bool = False
 
     def fits(self, shape: Sequence[int | str | None]) -> bool:
         """Tell whether a shape is known well enough to be sure that it is right."""
         if not shape or (self.ranks and len(shape) not in self.ranks):
             return False
         if self.width is None:
-            return True
+            last = shape[-1]
+            return not self.least or (isinstance(last, int) and last >= self.least)
         if not self.joined:
             return shape[-1] == self.width
         sizes = [size for size in shape[1:] if isinstance(size, int)]
@@ -118,7 +116,7 @@ def input_types(graph: _Graph) -> dict[str, Any]:
 
 
 def check_graph(
-    model: Model,
+    located: LocatedModel,
     session: Session,
     family: Family[Any, Any, Any],
     expected: Expected,
@@ -141,10 +139,11 @@ def check_graph(
         feeds = family.pack(family.read([row]), np.zeros(1, dtype=np.int64))
     except ImageError:  # the recipe reads smaller images only
         return
+    model = located.model
     _check_inputs(model, session, feeds, of_one_size=of_one_size)
     [name] = family.outputs
     [told] = [node.shape for node in session.bound.get_outputs() if node.name == name]
-    if expected.fits(told) or _is_lent(model, told, expected):
+    if expected.fits(told) or _is_lent(located, told, expected):
         return
     if not runs:
         # Too slow to try; what is told in numbers has to be right.
@@ -152,15 +151,15 @@ def check_graph(
             return
         _refuse(model, name, told, expected)
     shape = _run(model, lambda: session.run([name], feeds)[0].shape)
-    check_shape(model, name, shape, expected)
+    check_shape(located, name, shape, expected)
 
 
 def check_shape(
-    model: Model, output: str, shape: Sequence[int | str | None], expected: Expected
+    located: LocatedModel, output: str, shape: Sequence[int | str | None], expected: Expected
 ) -> None:
     """Raise SettingError for an output, or a table, that has not the expected shape."""
-    if not expected.fits(shape) and not _is_lent(model, shape, expected):
-        _refuse(model, output, shape, expected)
+    if not expected.fits(shape) and not _is_lent(located, shape, expected):
+        _refuse(located.model, output, shape, expected)
 
 
 def _check_inputs(model: Model, session: Session, feeds: Feeds, *, of_one_size: bool) -> None:
@@ -219,16 +218,16 @@ def _refuse(
     lengths = ""
     if expected.width is not None and isinstance(last, int) and last != expected.width:
         lengths = f": vectors of {last} numbers, but {model.name} has {expected.width}"
+    likeness = _likeness(model, shape, expected)
     msg = (
         f"{expected.what}; output {output!r} of {model.name!r} has shape "
-        f"({', '.join(map(str, shape))}){lengths}.{_likeness(model, shape)} The row is wrong in "
-        "`dim`, recipe or `output`, or the folder holds another model. Name that one, or its "
-        "folder."
+        f"({', '.join(map(str, shape))}){lengths}.{likeness} The row is wrong in `dim`, recipe or "
+        "`output`, or the folder holds another model. Name that one, or its folder."
     )
     raise SettingError(msg)
 
 
-def _is_lent(model: Model, shape: Sequence[int | str | None], expected: Expected) -> bool:
+def _is_lent(located: LocatedModel, shape: Sequence[int | str | None], expected: Expected) -> bool:
     """
     Tell vectors of another length behind a name that ships, whose own length is known to be right.
 
@@ -236,27 +235,23 @@ def _is_lent(model: Model, shape: Sequence[int | str | None], expected: Expected
     """
     if not all(isinstance(size, int) for size in shape[1 if expected.joined else -1 :]):
         return False
-    if not replace(expected, width=None).fits(shape) or _likeness(model, shape):
+    if not replace(expected, width=None).fits(shape) or _likeness(located.model, shape, expected):
         return False
-    try:
-        known = catalog.find(model.name, model.kind)
-    except UnknownModelError:
-        return False
-    is_lent = catalog.is_shipped(known) and known.dim == model.dim
-    if is_lent:
-        _LOG.info("%s: its folder has vectors of another length, %s.", model.name, list(shape))
-    return is_lent
+    if located.has_shipped_name:
+        _LOG.info(
+            "%s: its folder has vectors of another length, %s.", located.model.name, list(shape)
+        )
+    return located.has_shipped_name
 
 
-def _likeness(model: Model, shape: Sequence[int | str | None]) -> str:
+def _likeness(model: Model, shape: Sequence[int | str | None], expected: Expected) -> str:
     """Say which family of texts an output seems to be of, by the length of its last axis."""
     last = shape[-1] if shape else None
     if model.kind in {IMAGE, LATE_MULTIMODAL}:
         return ""
-    if last == _SCORE and not isinstance(model.recipe, CrossEncoder):
+    if last == _SCORE and model.kind != CROSS_ENCODER:
         return " It looks like the score of a CrossEncoder."
-    is_sparse = isinstance(model.recipe, Splade | InferenceFreeSplade)
-    if isinstance(last, int) and last >= _SMALLEST_VOCABULARY and not is_sparse:
+    if isinstance(last, int) and last >= _SMALLEST_VOCABULARY and not expected.of_vocabulary:
         return " It looks like a weight for each word of a vocabulary, as Splade has it."
     return ""
 

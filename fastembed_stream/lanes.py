@@ -49,7 +49,13 @@ class Lanes:
         return len(self._places)
 
     def use(self, sessions: tuple[Session, ...]) -> None:
-        """Run what is handed in from now on on these sessions; what waits runs where it waits."""
+        """
+        Run what is handed in from now on on these sessions; what waits runs where it waits.
+
+        What was closed meanwhile stays so.
+        """
+        if not self.sessions:
+            return
         self._threads.finish()
         self._start(sessions)
 

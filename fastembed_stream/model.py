@@ -14,7 +14,8 @@ from typing import Literal, TypeAlias
 from typing_extensions import override
 
 from fastembed_stream.errors import SettingError
-from fastembed_stream.recipes import CROSS_ENCODER, SPARSE_TEXT, Bm25, Kind, Recipe
+from fastembed_stream.kinds import CROSS_ENCODER, SPARSE_TEXT, Kind
+from fastembed_stream.recipe import Recipe
 from fastembed_stream.redaction import shown_url
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "PackageData",
     "Source",
     "Tarball",
+    "summary",
 ]
 
 
@@ -142,6 +144,11 @@ class Model:
     @property
     def files(self) -> tuple[str, ...]:
         """The graph and all that it needs, as paths inside the source."""
-        lists = self.recipe.files if isinstance(self.recipe, Bm25) else ()
-        named = (self.model_file, *self.other_files, *lists)
+        named = (self.model_file, *self.other_files, *self.recipe.files)
         return tuple(dict.fromkeys(name for name in named if name))
+
+
+def summary(model: Model) -> str:
+    """Say what a model is: its name, its kind and family, and the length of its vectors."""
+    family = f"{model.kind.name} ({type(model.recipe).__name__})"
+    return f"{model.name}: {family}" + (f", {model.dim} dimensions" if model.dim else "")

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from fastembed_stream.errors import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from fastembed_stream.recipes import Pooling
     from fastembed_stream.values import Floats, Ints
 
-__all__ = ["POOLS", "already_pooled", "first", "last_token", "mean", "normalized"]
+__all__ = [
+    "POOLS",
+    "Pooling",
+    "already_pooled",
+    "check_pooling",
+    "first",
+    "last_token",
+    "mean",
+    "normalized",
+]
+
+Pooling: TypeAlias = Literal["cls", "mean", "last_token", "none"]
+"""How token vectors become one: the first, the average, the last real one, or already done."""
 
 _SMALLEST_NORM = np.float32(1e-12)
 
@@ -107,6 +118,18 @@ POOLS: Mapping[Pooling, Callable[[Floats, Ints], Floats]] = {
     "last_token": last_token,
     "none": already_pooled,
 }
+
+
+def check_pooling(pooling: str, names: Sequence[str]) -> None:
+    """Raise SettingError for a pooling that is not one of some names, with what was meant."""
+    if pooling not in names:
+        meant = {"avg": "mean", "average": "mean", "last": "last_token", "first": "cls"}
+        meant |= {"disabled": "none", "none": "none"}
+        wanted = str(getattr(pooling, "value", pooling)).lower()
+        near = meant.get(wanted, wanted)
+        hint = f" Did you mean {near!r}?" if near in names else ""
+        msg = f"No pooling {pooling!r}; there are {', '.join(map(repr, names))}.{hint}"
+        raise SettingError(msg)
 
 
 def normalized(vectors: Floats) -> Floats:

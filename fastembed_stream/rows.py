@@ -160,7 +160,7 @@ def _fault(row: object) -> str | None:
 def _hint(row: object) -> str:
     if isinstance(row, bytes | bytearray | memoryview):
         return " Decode it first, such as row.decode('utf-8')."
-    if isinstance(row, float | np.floating) or _type(row) in _MISSING:
+    if (isinstance(row, float | np.floating) and np.isnan(row)) or _type(row) in _MISSING:
         return " It stands for a missing value: leave the row out, or hand in ''."
     return ""
 

@@ -1,36 +1,22 @@
 """
-ONNX Runtime, and nothing else of it elsewhere: where a graph runs, with how many threads.
+One graph on one device, as ONNX Runtime runs it: run, stopped at the program's end, after a fork.
 
 On CPU a graph runs on *lanes*: concurrent `session.run` calls, each on few threads. Small groups
 on many lanes keep their tensors in cache, which beats one large group on all cores.
-
-A session is shared while somebody holds it, and known by what its files hold. Its memory comes
-back when the last holder lets go of it.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import logging
 import os
 import sys
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, cast
 
-from fastembed_stream.devices import available_cores, cuda_devices
-from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
-from fastembed_stream.files import graph_identity
+from fastembed_stream.errors import DeviceError
 from fastembed_stream.graphs import input_types
-from fastembed_stream.installation import (
-    no_cuda_provider,
-    onnx_runtime,
-    warn_of_an_overwritten_gpu_build,
-)
 from fastembed_stream.threads import ForkSafeLock, before_exit, native_call
 
 if TYPE_CHECKING:
@@ -40,20 +26,7 @@ if TYPE_CHECKING:
 
     from fastembed_stream.values import Feeds, Outputs
 
-__all__ = ["Device", "Runtime", "Session", "keep", "open_session", "outages_told"]
-
-_LOG = logging.getLogger(__name__)
-
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
-Options: TypeAlias = tuple[tuple[str, str], ...]
-
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
-_CUDA_LANES = 2
-"""Two calls in flight hide the copies of one behind the kernels of the other."""
-
-_PRELOADED = (_CUDA, "TensorrtExecutionProvider")
-"""Providers whose libraries come as Python packages, which the loader does not find by itself."""
+__all__ = ["Session", "outages_told"]
 
 # Whole phrases: messages carry source paths and names of nodes, which may say 'cuda' or 'alloc'.
 _DEVICE_SIGNS = (
@@ -65,59 +38,12 @@ _DEVICE_SIGNS = (
     "out of memory",
 )
 
-_FILE_SIGNS = ("load model from", "deserialize tensor")
-"""What errors say that blame the file, whatever the device."""
+_LOCK = ForkSafeLock()
+_LIVE: weakref.WeakSet[Session] = weakref.WeakSet()
+_STOPPED = Event()
 
-_ON_CPU: Options = (("optimization.disable_specified_optimizers", "SkipLayerNormFusion"),)
-"""
-Session options that hold on the CPU unless told otherwise. The kernel that joins an addition and a
-layer normalization takes eight times as long there as the normalization alone, 8 % of MiniLM.
-"""
-
-_CHEAP_TO_OPEN_BYTES = 256 << 20
-"""Up to this size a graph is opened once more to compare two layouts of the CPU's threads."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
-    """
-    How graphs run.
-
-    device           'cpu'; 'cuda', which fails where CUDA does not become active; 'auto', which
-                     takes a GPU that works and else the CPU
-    device_ids       GPUs to use; work is spread over all of them
-    providers        execution providers by name and options instead of `device`
-    threads          CPU threads altogether; None takes the cores that this process may use
-    lanes            concurrent calls for each session, which share `threads`; None takes one for
-                     each thread on CPU, unless warm-up finds a single one faster
-    token_budget     tokens of one group, padding included; None measures what suits the machine
-    gpu_memory_bytes most memory that ONNX Runtime's arena takes of each GPU; None takes what comes
-    session_options  attributes of ONNX Runtime's SessionOptions, such as
-                     (("enable_cpu_mem_arena", "0"),); a name with a dot is a config entry
-    """
-
-    device: Device = "auto"
-    device_ids: tuple[int, ...] = ()
-    providers: tuple[tuple[str, Options], ...] = ()
-    threads: int | None = None
-    lanes: int | None = None
-    token_budget: int | None = None
-    gpu_memory_bytes: int | None = None
-    session_options: Options = ()
-
-    def __post_init__(self) -> None:
-        for name in ("threads", "lanes", "token_budget", "gpu_memory_bytes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                msg = f"Runtime({name}={value}): expected at least 1, or None to choose."
-                raise SettingError(msg)
-        if self.device not in get_args(Device):
-            names = ", ".join(map(repr, get_args(Device)))
-            msg = f"Runtime(device={self.device!r}): expected one of {names}."
-            raise SettingError(msg)
-        if self.providers and (self.device == "cuda" or self.device_ids):
-            msg = "Runtime: `providers` stands instead of device='cuda' and device_ids; give one."
-            raise SettingError(msg)
+_M_TRIM_THRESHOLD = -1
+"""glibc's name for it, see mallopt(3)."""
 
 
 class Session:
@@ -142,7 +68,7 @@ class Session:
         other: Callable[[], Session] | None = None,
         reopen: Callable[[], Session] | None = None,
     ) -> None:
-        self._bound = session
+        self._held = [session]
         self.device = device
         self.lanes = lanes
         self.other = other
@@ -152,14 +78,10 @@ class Session:
         self.inputs = dict.fromkeys(node.name for node in session.get_inputs()).keys()
         self.outputs = tuple(node.name for node in session.get_outputs())
         self._types = input_types(session)
+        # Unlike `__del__`, this comes when nobody can get at the session any more: who finds it
+        # among the open ones meanwhile would hold one that is gone.
+        weakref.finalize(self, _free, self._held).atexit = False
         _LIVE.add(self)
-
-    def __del__(self) -> None:
-        """Free the session, and let the system have its memory."""
-        if _STOPPED.is_set():
-            return
-        with _memory_given_back():
-            del self._bound
 
     @property
     def bound(self) -> onnxruntime.InferenceSession:
@@ -171,9 +93,9 @@ class Session:
         if self._is_lost:
             with _LOCK:
                 if self._is_lost:
-                    self._bound = self._opened_again()
+                    self._held[0] = self._opened_again()
                     self._is_lost = False
-        return self._bound
+        return self._held[0]
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:
         """
@@ -192,10 +114,11 @@ class Session:
         import onnxruntime as ort
 
         options = ort.RunOptions()
-        options.terminate = _STOPPED.is_set()
         self._running.add(options)
+        options.terminate = _STOPPED.is_set()  # after that, or the end could miss it
         try:
-            yield options
+            with native_call():
+                yield options
         finally:
             self._running.discard(options)
 
@@ -222,7 +145,7 @@ class Session:
         self._is_lost = self.device != "cpu" or bool(self._running) or self._has_threads()
         self._running = set()
         if self._is_lost:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._bound))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._held[0]))
 
     def _opened_again(self) -> onnxruntime.InferenceSession:
         if self.device != "cpu" or self._reopen is None:
@@ -235,7 +158,7 @@ class Session:
         return self._reopen().bound
 
     def _has_threads(self) -> bool:
-        options = self._bound.get_session_options()
+        options = self._held[0].get_session_options()
         return (options.intra_op_num_threads, options.inter_op_num_threads) != (1, 1)
 
 
@@ -255,53 +178,12 @@ def outages_told(device: str) -> Iterator[None]:
         raise
 
 
-_Key: TypeAlias = "tuple[bytes, Runtime, int | None]"
-
-_LOCK = ForkSafeLock()
-_OPEN: weakref.WeakValueDictionary[_Key, Session] = weakref.WeakValueDictionary()
-"""The sessions that somebody holds, by what they were made of."""
-_LIVE: weakref.WeakSet[Session] = weakref.WeakSet()
-_STOPPED = Event()
-
-_M_TRIM_THRESHOLD = -1
-"""glibc's name for it, see mallopt(3)."""
-
-
-def open_session(graph: Path, runtime: Runtime, *, device_id: int | None = None) -> Session:
-    """
-    Open a graph, or share it with who has it open: same content, same arguments.
-
-    device_id  GPU number; None for the CPU or the first GPU
-    raises     DeviceError where the wanted device did not become active,
-               ModelFilesError where ONNX Runtime cannot read the graph
-    """
-    how = replace(runtime, token_budget=None, device_ids=())
-    with _LOCK:
-        key = (_identity(graph), how, device_id)
-        session = _OPEN.get(key)
-        while session is None:
-            session = _opened(graph, runtime, device_id)
-            identity = _identity(graph)
-            if identity != key[0]:  # the file was replaced while it was read
-                key, session = (identity, how, device_id), None
-        _OPEN[key] = session
-        return session
-
-
-def keep(winner: Session, *, instead_of: Session) -> None:
-    """Let `open_session` give the winner from now on, and forget the other."""
-    with _LOCK:
-        for key, known in list(_OPEN.items()):
-            if known is instead_of:
-                _OPEN[key] = winner
-
-
-def _identity(graph: Path) -> bytes:
-    try:
-        return graph_identity(graph)
-    except OSError as error:
-        msg = f"ONNX Runtime cannot open {graph}: {error}"
-        raise ModelFilesError(msg) from error
+def _free(held: list[onnxruntime.InferenceSession]) -> None:
+    """Free a session that nobody holds, and let the system have its memory."""
+    if _STOPPED.is_set():
+        return
+    with _memory_given_back():
+        held.clear()
 
 
 def _stop_all() -> None:
@@ -341,159 +223,3 @@ def _after_fork() -> None:
 before_exit(_stop_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _opened(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
-    match runtime.device:
-        case _ if runtime.providers:
-            wanted = [(name, dict(options)) for name, options in runtime.providers]
-            if any(name in _PRELOADED for name, _ in wanted):
-                _preload()
-            session = _session(graph, runtime, wanted)
-            if session.device != _device_of(wanted[0][0]):
-                _LOG.warning(
-                    "%s did not become active for %s; it runs on %s. Its libraries are missing, "
-                    "or its device is.",
-                    wanted[0][0],
-                    graph.name,
-                    session.device,
-                )
-            return session
-        case "cpu":
-            return _session(graph, runtime, [(_CPU, {})])
-        case "cuda":
-            return _cuda_session(graph, runtime, device_id)
-        case "auto":
-            warn_of_an_overwritten_gpu_build()
-            if cuda_devices() == 0:
-                return _session(graph, runtime, [(_CPU, {})])
-            try:
-                return _cuda_session(graph, runtime, device_id)
-            except DeviceError as error:
-                _LOG.warning("A GPU is here but not usable, running on the CPU. %s", error)
-                return _session(graph, runtime, [(_CPU, {})])
-
-
-def _cuda_session(graph: Path, runtime: Runtime, device_id: int | None) -> Session:
-    ort = onnx_runtime()
-    if _CUDA not in ort.get_available_providers():
-        msg = f"device='cuda', but {no_cuda_provider()}"
-        raise DeviceError(msg)
-    if cuda_devices() == 0:
-        msg = (
-            "device='cuda', but the NVIDIA driver shows no GPU. Check nvidia-smi, "
-            "CUDA_VISIBLE_DEVICES, and for a container --gpus all; or choose device='auto'."
-        )
-        raise DeviceError(msg)
-    if not 0 <= (device_id or 0) < cuda_devices():
-        msg = (
-            f"device='cuda', but there is no GPU number {device_id}: the NVIDIA driver shows "
-            f"{cuda_devices()}, counted from 0. Correct `device_ids`."
-        )
-        raise DeviceError(msg)
-    _preload()
-    options = {"device_id": str(device_id or 0), "arena_extend_strategy": "kSameAsRequested"}
-    if runtime.gpu_memory_bytes is not None:
-        options["gpu_mem_limit"] = str(runtime.gpu_memory_bytes)
-    session = _session(graph, runtime, [(_CUDA, options)])
-    if session.device != "cuda":
-        msg = (
-            f"CUDA did not become active for {graph.name} (active: {session.device}). Its "
-            'libraries are missing or of another version: pip install "fastembed-stream[cuda]"'
-        )
-        raise DeviceError(msg)
-    return session
-
-
-def _preload() -> None:
-    ort = onnx_runtime()
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
-
-
-def _session(graph: Path, runtime: Runtime, providers: list[tuple[str, dict[str, str]]]) -> Session:
-    ort = onnx_runtime()
-    known = ort.get_available_providers()
-    for name, _ in providers:
-        if name not in known:
-            msg = f"Provider {name!r} is not in this ONNX Runtime; it has: {', '.join(known)}."
-            raise SettingError(msg)
-    on_cpu = providers[0][0] == _CPU
-    threads = runtime.threads or available_cores()
-    lanes = runtime.lanes or (threads if on_cpu else _CUDA_LANES)
-    told = (*(_ON_CPU if on_cpu else ()), *runtime.session_options)
-    options = _session_options(told, threads=max(threads // lanes, 1) if on_cpu else threads)
-    try:
-        # Its own fallback would build the session again on the CPU, here or in a later run, and
-        # print a banner. ONNX Runtime 1.20 does not know the keyword, and only heeds the method.
-        with native_call():
-            session = ort.InferenceSession(
-                str(graph), options, providers=providers, enable_fallback=0
-            )
-        session.disable_fallback()
-    except Exception as error:  # the binding's errors share no root but Exception
-        if on_cpu or any(sign in str(error).lower() for sign in _FILE_SIGNS):
-            msg = f"ONNX Runtime cannot open {graph}: {error}"
-            raise ModelFilesError(msg) from error
-        msg = f"{providers[0][0]} did not start for {graph.name}: {error}"
-        raise DeviceError(msg) from error
-    reopened = functools.partial(_reopened, graph, _identity(graph), providers)
-    other = None
-    if on_cpu and runtime.lanes is None and threads > 1 and _cheap_to_open(graph):
-        other = functools.partial(reopened, replace(runtime, threads=threads, lanes=1))
-    return Session(
-        session,
-        device=_device_of(session.get_providers()[0]),
-        lanes=lanes,
-        other=other,
-        reopen=functools.partial(reopened, runtime),
-    )
-
-
-def _reopened(
-    graph: Path, identity: bytes, providers: list[tuple[str, dict[str, str]]], runtime: Runtime
-) -> Session:
-    """Open a graph once more, if its files still hold what they held."""
-    session = _session(graph, runtime, providers)
-    if _identity(graph) != identity:
-        msg = f"{graph} was replaced since the model was opened. Open the model again."
-        raise ModelFilesError(msg)
-    return session
-
-
-def _cheap_to_open(graph: Path) -> bool:
-    return graph.stat().st_size <= _CHEAP_TO_OPEN_BYTES
-
-
-def _device_of(provider: str) -> str:
-    return {_CPU: "cpu", _CUDA: "cuda"}.get(provider, provider)
-
-
-def _session_options(told: Options, *, threads: int) -> Any:  # noqa: ANN401  binding, untyped
-    ort = onnx_runtime()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Patterns are kept for every shape ever seen: with ragged text that is a leak.
-    options.enable_mem_pattern = False
-    # Idle threads that spin steal the cores of other lanes and of the stream around them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    for name, value in told:
-        if "." in name:
-            options.add_session_config_entry(name, value)
-            continue
-        present = getattr(options, name, None)
-        if present is None or callable(present):
-            msg = f"SessionOptions has no attribute {name!r}; see ONNX Runtime's documentation."
-            raise SettingError(msg)
-        try:
-            # Flags, numbers and the binding's enumerations are all made from a whole number.
-            setattr(options, name, value if isinstance(present, str) else type(present)(int(value)))
-        except (TypeError, ValueError) as error:
-            msg = (
-                f"SessionOptions.{name}={value!r}: expected a whole number as text, such as "
-                f"{int(present)!r}; ONNX Runtime says: {error}"
-            )
-            raise SettingError(msg) from error
-    return options

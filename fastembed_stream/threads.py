@@ -4,8 +4,9 @@ Background threads that share their work fairly, and that a program can end and 
 The standard library's executor joins its threads at exit, so one hung call, or one that waits out
 an outage, would hold a flow that has failed, and whoever restarts it would never hear of it. A
 daemon thread that is left inside a C++ library while the interpreter goes away aborts the process.
-So at exit these threads are stopped, and waited for, but not for ever. After a fork the child has
-none of its parent's threads: it starts its own, and calls that were under way fail there at once.
+So at exit these threads are stopped, and waited for, but not for ever; so are others that are in
+such a library. After a fork the child has none of its parent's threads: it starts its own, and
+calls that were under way fail there at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 __all__ = ["ForkSafeLock", "Threads", "before_exit", "native_call", "worker_number"]
 
@@ -37,7 +38,6 @@ _EXIT_WAIT_S = 1.0
 How long the end of a program waits for a call that runs, unless told otherwise. A call over the
 network may take longer, and may be left alone: it holds nothing that could abort the process.
 """
-
 
 _NATIVE_WAIT_S = 10.0
 """How long the end of a program waits for calls into libraries on threads that are not ours."""
@@ -104,16 +104,17 @@ class _Pool:
 
     def put(self, turn: object, future: Future[Any], run: Callable[[], object]) -> None:
         """Let a call wait for its turn."""
-        if self._is_exiting:
-            _end_with_the_program()
         with self._lock:
-            if self._is_closed:
-                msg = f"The {self.name} threads are closed: they take no more calls."
-                raise RuntimeError(msg)
-            if not self.threads:  # in a forked child
-                self.start()
-            self._unsettled.add(future)
-            self._waiting.setdefault(turn, deque()).append((future, run))
+            is_open = not (self._is_closed or _EXITING.is_set())
+            if is_open:
+                if not self.threads:  # in a forked child
+                    self.start()
+                self._unsettled.add(future)
+                self._waiting.setdefault(turn, deque()).append((future, run))
+        if not is_open:
+            _end_with_the_program()
+            msg = f"The {self.name} threads are closed: they take no more calls."
+            raise RuntimeError(msg)
         self._tickets.put(True)  # noqa: FBT003  a ticket says whether there is a call
 
     def next(self) -> _Call | None:
@@ -222,13 +223,23 @@ class Threads:
         turn    calls of one turn run first in, first out; between turns one of each in turn
         raises  RuntimeError after `close`, since nobody would ever run it
         """
-        future: Future[T] = _NestedFuture() if _is_in_a_pool() else Future()
+        future: Future[T] = _NestedFuture() if _is_in_a_pool() else _OuterFuture()
         self._pool.put(turn, future, partial(call, argument))
         return future
 
 
 class _NestedFuture(Future[T]):
     """A call that a thread of a pool waits for, and no thread of the program."""
+
+
+class _OuterFuture(Future[T]):
+    """A call that a thread of the program waits for: at its end, not in vain."""
+
+    @override
+    def result(self, timeout: float | None = None) -> T:
+        if not self.done():
+            _end_with_the_program()
+        return super().result(timeout)
 
 
 @contextlib.contextmanager
@@ -239,15 +250,16 @@ def native_call() -> Iterator[None]:
     A daemon thread of the program that comes back from one after the interpreter has gone aborts
     the process. So the end of the program waits for it, and holds back those that come later.
     """
-    inside = threading.get_ident()
-    _NATIVE.add(inside)
-    try:
-        if _EXITING.is_set():
+    inside = threading.Lock()
+    with inside:
+        _NATIVE.add(inside)  # before it looks for the end, which looks for it
+        try:
+            if not _is_held():
+                yield
+                return
+        finally:
             _NATIVE.discard(inside)
-            _end_with_the_program()
-        yield
-    finally:
-        _NATIVE.discard(inside)
+    _end_with_the_program()
 
 
 def before_exit(stop: Callable[[], None]) -> None:
@@ -263,9 +275,24 @@ def worker_number() -> int:
 
 
 def _end_with_the_program() -> None:
-    """Hold a daemon thread of the program, whose errors nobody waits for but its log."""
-    if threading.current_thread().daemon and not _is_in_a_pool():
+    """
+    Do nothing while the program runs, nor on a pool's thread, which is stopped in its own way.
+
+    A daemon thread of the program is held: nobody waits for what it does, and its errors would be
+    printed. Who else comes is an exit handler, which has to hear that there is no answer.
+    """
+    if _is_held():
         threading.Event().wait()
+    if _EXITING.is_set() and not _is_in_a_pool():
+        msg = (
+            "The program is ending, and models run no more. An exit handler that needs one has to "
+            "be registered after fastembed_stream is imported: the last one is called first."
+        )
+        raise RuntimeError(msg)
+
+
+def _is_held() -> bool:
+    return _EXITING.is_set() and threading.current_thread().daemon and not _is_in_a_pool()
 
 
 def _is_in_a_pool() -> bool:
@@ -295,8 +322,8 @@ def _exit() -> None:
         for pool in pools:
             for thread in pool.threads:
                 thread.join(max(started + pool.exit_wait_s - time.monotonic(), 0))
-        while _NATIVE - {threading.get_ident()} and time.monotonic() < started + _NATIVE_WAIT_S:
-            time.sleep(0.002)
+        for inside in list(_NATIVE):
+            inside.acquire(timeout=max(started + _NATIVE_WAIT_S - time.monotonic(), 0))
 
 
 def _after_fork() -> None:
@@ -310,9 +337,9 @@ def _after_fork() -> None:
 _LOCKS: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 _POOLS: weakref.WeakSet[_Pool] = weakref.WeakSet()
 _STOPS: list[Callable[[], None]] = []
-_NATIVE: set[int] = set()
-"""Threads that are inside `native_call`."""
 _EXITING = threading.Event()
+_NATIVE: set[threading.Lock] = set()
+"""A lock for each call that is inside `native_call`; it is free once the call is out."""
 
 atexit.register(_exit)
 if hasattr(os, "register_at_fork"):

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastembed_stream.errors import ModelFilesError, SettingError
+from fastembed_stream.kinds import LATE_MULTIMODAL
 from fastembed_stream.positions import Positions, stated
-from fastembed_stream.recipes import LATE_MULTIMODAL
 from fastembed_stream.rows import checked_texts
 from fastembed_stream.threads import native_call
 
@@ -36,6 +36,9 @@ _LOG = logging.getLogger(__name__)
 
 _PREFIX_CHARS_PER_TOKEN = 16
 """A text longer than this many characters for each token of the limit is first read in part."""
+
+_TEXTS_AT_ONCE = 256
+"""Texts between which Ctrl-C is heard, and the end of the program: one call may have a million."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,11 +229,13 @@ class Tokens:
         most = 2 * _PREFIX_CHARS_PER_TOKEN * self.limit
 
         def encode(texts: list[str]) -> list[Encoding]:
-            with native_call():
-                encodings: list[Encoding] = self._tokenizer.encode_batch_fast(
-                    texts, add_special_tokens=special_tokens
-                )
-                return encodings
+            encodings: list[Encoding] = []
+            for start in range(0, len(texts), _TEXTS_AT_ONCE):
+                with native_call():
+                    encodings += self._tokenizer.encode_batch_fast(
+                        texts[start : start + _TEXTS_AT_ONCE], add_special_tokens=special_tokens
+                    )
+            return encodings
 
         if not self._right_truncation or all(len(text) <= most for text in texts):
             return encode(list(texts))

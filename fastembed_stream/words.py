@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import mmh3
 import numpy as np
+
+from fastembed_stream.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastembed_stream.recipes import Stemmer
     from fastembed_stream.values import Ints
 
 __all__ = [
+    "SNOWBALL_LANGUAGES",
     "Remembered",
+    "Stemmer",
     "bm25_weights",
+    "check_bm25",
     "is_punctuation",
     "snowball",
     "split",
@@ -45,6 +49,36 @@ _MOST_WORDS = 1 << 16
 """About as many words as a language has in daily use; some ten megabytes."""
 _LONGEST_WORD = 64
 """Longer ones are hardly met again, and might be a megabyte each."""
+
+
+SNOWBALL_LANGUAGES = (
+    "arabic",
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+)
+"""Languages that have a Snowball stemmer."""
+
+
+class Stemmer(Protocol):
+    """Anything that reduces a lower-case word to its stem; an empty stem drops the word."""
+
+    def stem_word(self, word: str) -> str:
+        """Give the stem."""
 
 
 def split(text: str) -> list[str]:
@@ -89,6 +123,13 @@ def stop_words(path: Path) -> frozenset[str]:
     if not path.is_file():
         return frozenset()
     return frozenset(path.read_text(encoding="utf-8").splitlines())
+
+
+def check_bm25(k: float, b: float, avg_len: float) -> None:
+    """Raise SettingError for numbers that BM25 cannot weigh with."""
+    if not (k >= 0 and 0 <= b <= 1 and avg_len > 0):
+        msg = f"BM25 needs k of 0 or more, b in 0 to 1, avg_len above 0; got {k}, {b}, {avg_len}."
+        raise SettingError(msg)
 
 
 def bm25_weights(

@@ -42,7 +42,7 @@ from fastembed_stream import (
 )
 from fastembed_stream.files.fetching import is_offline
 from fastembed_stream.files.reach import check_reach
-from fastembed_stream.recipes import KINDS
+from fastembed_stream.kinds import KINDS
 from flows.telling import log_to_stderr
 
 __all__ = ["app"]

@@ -21,8 +21,8 @@ from fastembed_stream.catalog import (
     sparse_text,
 )
 from fastembed_stream.errors import SettingError, UnknownModelError
+from fastembed_stream.kinds import DENSE_TEXT, Kind
 from fastembed_stream.model import Model
-from fastembed_stream.recipes import DENSE_TEXT, Kind
 from fastembed_stream.threads import ForkSafeLock
 
 __all__ = ["add", "find", "is_shipped", "models", "named", "names"]

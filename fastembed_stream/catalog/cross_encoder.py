@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fastembed_stream.families.cross_encoder import CrossEncoder
 from fastembed_stream.model import HubRepository, Model
-from fastembed_stream.recipes import CrossEncoder
 
 __all__ = ["MODELS"]
 

@@ -7,8 +7,9 @@ The facts come from the model cards: dimension, limits, prompts, licence. `pooli
 
 from __future__ import annotations
 
+from fastembed_stream.families.dense_text import DenseText
+from fastembed_stream.families.static_text import StaticText
 from fastembed_stream.model import HubRepository, InstalledPackage, Model
-from fastembed_stream.recipes import DenseText, StaticText
 
 __all__ = ["MODELS"]
 

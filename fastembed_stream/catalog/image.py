@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fastembed_stream.families.dense_image import DenseImage
 from fastembed_stream.model import HubRepository, Model
-from fastembed_stream.recipes import DenseImage
 
 __all__ = ["MODELS"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fastembed_stream.families.colmodernvbert import ColModernVbert
+from fastembed_stream.families.colpali import ColPali
 from fastembed_stream.model import HubRepository, Model
-from fastembed_stream.recipes import ColModernVbert, ColPali
 
 __all__ = ["MODELS"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fastembed_stream.families.colbert import Colbert
+from fastembed_stream.families.token_embeddings import TokenEmbeddings
 from fastembed_stream.model import HubRepository, InstalledPackage, Model
-from fastembed_stream.recipes import Colbert, TokenEmbeddings
 
 __all__ = ["MODELS"]
 

@@ -6,8 +6,11 @@ Where `recipe.needs_idf` is true, the collection in Qdrant needs `modifier=idf` 
 
 from __future__ import annotations
 
+from fastembed_stream.families.bm25 import Bm25
+from fastembed_stream.families.bm42 import Bm42
+from fastembed_stream.families.minicoil import MiniCoil
+from fastembed_stream.families.splade import InferenceFreeSplade, Splade
 from fastembed_stream.model import HubRepository, Model, PackageData
-from fastembed_stream.recipes import Bm25, Bm42, InferenceFreeSplade, MiniCoil, Splade
 
 __all__ = ["MODELS"]
 

@@ -1,1 +1,1 @@
-"""One module for each family of models: how its rows are read, padded and finished."""
+"""One module for each family of models: its recipe, how it opens, and how its rows are run."""

@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastembed_stream.computed import Computed
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.embedder import OpenModel
+from fastembed_stream.errors import SettingError
+from fastembed_stream.kinds import SPARSE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.plain_embedder import PlainEmbedder
 from fastembed_stream.rows import checked_texts
 from fastembed_stream.values import SparseEmbedding
 from fastembed_stream.words import (
+    SNOWBALL_LANGUAGES,
     Remembered,
     bm25_weights,
+    check_bm25,
     is_punctuation,
     snowball,
     split,
@@ -29,12 +34,82 @@ from fastembed_stream.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
-    from fastembed_stream.recipes import Bm25, Stemmer
     from fastembed_stream.values import Ints
+    from fastembed_stream.words import Stemmer
 
-__all__ = ["Bm25Rule", "open_bm25"]
+__all__ = ["Bm25", "Bm25Family"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bm25:
+    """
+    BM25's weights of the words of a document; a query's words weigh one, the server adds IDF.
+
+    k, b, avg_len     BM25's saturation, its share of the length, and the corpus' mean length
+    language          of the stemmer and the stop words; one of `SNOWBALL_LANGUAGES`, or any word
+                      where `stemmer` or `disable_stemmer` is given
+    token_max_length  longer words are left out
+    disable_stemmer   neither stem nor drop the language's stop words
+    stemmer           instead of the language's Snowball stemmer
+    stopwords         words instead of the language's, kept in lower case
+    tokenizer         splits a text into words, instead of at what is no letter or digit
+    raises            SettingError
+
+    Source: Robertson and Zaragoza, 2009, The Probabilistic Relevance Framework: BM25 and Beyond.
+    """
+
+    kind: ClassVar = SPARSE_TEXT
+    needs_idf: ClassVar = True
+
+    k: float = 1.2
+    b: float = 0.75
+    avg_len: float = 256.0
+    language: str = "english"
+    token_max_length: int = 40
+    disable_stemmer: bool = False
+    stemmer: Stemmer | None = None
+    stopwords: Collection[str] | None = None
+    tokenizer: Callable[[str], Sequence[str]] | None = None
+
+    def __post_init__(self) -> None:
+        check_bm25(self.k, self.b, self.avg_len)
+        if self.disable_stemmer and self.stemmer is not None:
+            msg = "`stemmer` and disable_stemmer=True contradict each other; give one of them."
+            raise SettingError(msg)
+        is_known = self.language in SNOWBALL_LANGUAGES
+        if not is_known and self.stemmer is None and not self.disable_stemmer:
+            msg = (
+                f"No stemmer for language {self.language!r}; there are those for "
+                f"{', '.join(SNOWBALL_LANGUAGES)}. Pass stemmer= or disable_stemmer=True, and "
+                "stopwords= if you have them."
+            )
+            raise SettingError(msg)
+        if isinstance(self.stopwords, str):
+            msg = f"`stopwords` takes several words; got the text {self.stopwords!r}."
+            raise SettingError(msg)
+        if self.stopwords is not None:
+            lower = frozenset(word.lower() for word in self.stopwords)
+            object.__setattr__(self, "stopwords", lower)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Name the list of stop words that has to be there; none where none is used."""
+        is_listed = self.language in SNOWBALL_LANGUAGES and self.language != "tamil"
+        if self.stopwords is not None or self.disable_stemmer or not is_listed:
+            return ()
+        return (f"{self.language}.txt",)
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, SparseEmbedding]:
+        """Read the stop words, unless the recipe has its own or wants none."""
+        words = frozenset[str]().union(*(stop_words(located.folder / name) for name in self.files))
+        if self.stopwords is not None:
+            words = frozenset(self.stopwords)
+        return OpenModel(
+            documents=PlainEmbedder(Bm25Family(self, words, is_query=False)),
+            queries=PlainEmbedder(Bm25Family(self, words, is_query=True)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +122,7 @@ class _Reading:
     truncated_tokens: int = 0
 
 
-class Bm25Rule:
+class Bm25Family:
     """
     Texts to weights of their words.
 
@@ -109,17 +184,6 @@ class Bm25Rule:
         if len(word) > self._recipe.token_max_length:
             return ""
         return lower if self._stemmer is None else self._stemmer.stem_word(lower)
-
-
-def open_bm25(opening: Opening, recipe: Bm25) -> OpenModel[str, str, SparseEmbedding]:
-    """Read the stop words, unless the recipe has its own or wants none."""
-    words = frozenset[str]().union(*(stop_words(opening.files / name) for name in recipe.files))
-    if recipe.stopwords is not None:
-        words = frozenset(recipe.stopwords)
-    return OpenModel(
-        documents=Computed(Bm25Rule(recipe, words, is_query=False)),
-        queries=Computed(Bm25Rule(recipe, words, is_query=True)),
-    )
 
 
 def _stemmer(recipe: Bm25) -> Stemmer | None:

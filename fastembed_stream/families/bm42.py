@@ -9,29 +9,74 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastembed_stream.computed import Computed
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.families.word_pieces import WordPieces
 from fastembed_stream.graphs import Expected, check_graph
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.kinds import SPARSE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
+from fastembed_stream.plain_embedder import PlainEmbedder
 from fastembed_stream.values import SparseEmbedding
 from fastembed_stream.words import Remembered, snowball, stop_words, token_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastembed_stream.recipes import Bm42
     from fastembed_stream.tokens import Reading, Tokens
     from fastembed_stream.values import Feeds, Floats, Ints, Outputs
 
-__all__ = ["Bm42Family", "Bm42Queries", "Dimensions", "open_bm42"]
+__all__ = ["Bm42", "Bm42Family", "Bm42Queries", "Dimensions"]
 
 _LEFT_OUT = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bm42:
+    """
+    BM42: words weighed by the attention that the first token pays them; a query's weigh one.
+
+    alpha       exponent on log(1 + attention)
+    output      name of the graph's output float[batch, heads, seq, seq] with the attention
+    language    of the stemmer
+    vocab_size  of the tokenizer, for information
+    """
+
+    kind: ClassVar = SPARSE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+    needs_idf: ClassVar = True
+
+    alpha: float = 0.5
+    output: str = "attention_6"
+    language: str = "english"
+    vocab_size: int = 30_522
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, SparseEmbedding]:
+        """Bind this recipe to a graph; SettingError where the graph lacks the attention."""
+        tokens, sessions = located.tokens(), located.sessions()
+        dimensions = Dimensions(
+            tokens,
+            language=self.language,
+            stop_words=stop_words(located.folder / "stopwords.txt"),
+        )
+        family = Bm42Family(
+            recipe=self,
+            dimensions=dimensions,
+            tokens=tokens,
+            outputs=(output_name(self.output, sessions[0].outputs),),
+        )
+        what = "BM42 expects the graph to give attention of shape (batch, heads, seq, seq)"
+        attention = Expected(what=what, ranks=(4,))
+        check_graph(located, sessions[0], family, attention)
+        return OpenModel(
+            documents=OnnxEmbedder(family, sessions, budget=located.runtime.token_budget),
+            queries=PlainEmbedder(Bm42Queries(tokens, dimensions)),
+            max_tokens=tokens.limit,
+        )
 
 
 class Dimensions:
@@ -126,27 +171,3 @@ class Bm42Queries:
         ones = dict.fromkeys(dimensions, 1.0)
         ones.pop(_LEFT_OUT, None)
         return SparseEmbedding.from_dict(ones)
-
-
-def open_bm42(opening: Opening, recipe: Bm42) -> OpenModel[str, str, SparseEmbedding]:
-    """Bind a recipe to a graph; SettingError where the graph lacks the attention."""
-    tokens, sessions = opening.tokens(), opening.sessions()
-    dimensions = Dimensions(
-        tokens,
-        language=recipe.language,
-        stop_words=stop_words(opening.files / "stopwords.txt"),
-    )
-    family = Bm42Family(
-        recipe=recipe,
-        dimensions=dimensions,
-        tokens=tokens,
-        outputs=(output_name(recipe.output, sessions[0].outputs),),
-    )
-    what = "BM42 expects the graph to give attention of shape (batch, heads, seq, seq)"
-    attention = Expected(what=what, ranks=(4,))
-    check_graph(opening.model, sessions[0], family, attention)
-    return OpenModel(
-        documents=Embedder(family, sessions, budget=opening.runtime.token_budget),
-        queries=Computed(Bm42Queries(tokens, dimensions)),
-        max_tokens=tokens.limit,
-    )

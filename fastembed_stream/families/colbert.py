@@ -11,29 +11,107 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from typing_extensions import override
 
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.families.token_embeddings import token_vectors
 from fastembed_stream.graphs import check_graph, of_each_token
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.kinds import LATE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastembed_stream.recipes import Colbert
     from fastembed_stream.tokens import Reading, Tokens
     from fastembed_stream.values import Feeds, Floats, Ints, Outputs
 
-__all__ = ["ColbertDocuments", "ColbertFamily", "ColbertQueries", "open_colbert"]
+__all__ = ["Colbert", "ColbertDocuments", "ColbertFamily", "ColbertQueries"]
 
 _KEPT = "kept"
 """Goes along with a group's feeds and into no graph: which tokens get a vector."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Colbert:
+    """
+    ColBERT and its kin: a vector for each token, behind a marker of queries or of documents.
+
+    query_marker, document_marker  token ids put after the first token
+    mask_token                     fills short queries
+    query_length                   tokens a query is filled up to, marker aside; None leaves it
+    marker_is_counted              whether the marker takes one token of the stated limit
+    attend_to_expansion            whether the fill of a query is attended to
+    skip_punctuation               whether a document's punctuation gets no vector
+    skip_pad_tokens                whether pad tokens that stand in a document's text get none
+    normalize_queries              whether a query's vectors are scaled to length one here
+    output                         which output of the graph holds the vectors: a name, or a
+                                   position
+
+    Source: ColBERTv2, arXiv 2112.01488; Jina-ColBERT-v2, arXiv 2408.16672; PyLate for LateOn.
+    """
+
+    kind: ClassVar = LATE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+
+    query_marker: int
+    document_marker: int
+    mask_token: str = "[MASK]"  # noqa: S105  not a secret
+    query_length: int | None = 31
+    marker_is_counted: bool = True
+    attend_to_expansion: bool = False
+    skip_punctuation: bool = True
+    skip_pad_tokens: bool = True
+    normalize_queries: bool = False
+    output: str | int = 0
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, Floats]:
+        """
+        Bind this recipe to a graph.
+
+        raises  SettingError where the graph lacks the wanted output, ModelFilesError where the
+                vocabulary lacks the mask
+        """
+        tokens = located.tokens(
+            reserved=1 if self.marker_is_counted else 0, added=0 if self.marker_is_counted else 1
+        )
+        sessions = located.sessions()
+        outputs = (output_name(self.output, sessions[0].outputs),)
+        n_filled = 0 if self.query_length is None else self.query_length + 1
+        if tokens.n_positions is not None and n_filled > tokens.n_positions:
+            msg = (
+                f"query_length={self.query_length} and the marker of {located.model.name!r} are "
+                f"{n_filled} tokens, but the model has positions for {tokens.n_positions}."
+            )
+            raise SettingError(msg)
+        documents = ColbertDocuments(
+            tokens=tokens,
+            outputs=outputs,
+            marker=self.document_marker,
+            normalize=True,
+            skipped=_skipped(tokens, self),
+        )
+        queries = ColbertQueries(
+            tokens=tokens,
+            outputs=outputs,
+            marker=self.query_marker,
+            normalize=self.normalize_queries,
+            n_filled=n_filled,
+            mask_id=tokens.pad_id if self.query_length is None else _mask_id(tokens, self),
+            attend=self.attend_to_expansion,
+        )
+        check_graph(located, sessions[0], documents, of_each_token(located.model.dim))
+        embedder = OnnxEmbedder(documents, sessions, budget=located.runtime.token_budget)
+        return OpenModel(
+            documents=embedder,
+            queries=embedder.with_family(queries),
+            max_tokens=tokens.limit + 1,  # the marker is a token of the row
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,50 +218,6 @@ class ColbertQueries(ColbertFamily):
             "position_ids": self.tokens.positions((place < own).astype(np.int64)),
             _KEPT: place < own,
         }
-
-
-def open_colbert(opening: Opening, recipe: Colbert) -> OpenModel[str, str, Floats]:
-    """
-    Bind a recipe to a graph.
-
-    raises  SettingError where the graph lacks the wanted output, ModelFilesError where the
-            vocabulary lacks the mask
-    """
-    tokens = opening.tokens(
-        reserved=1 if recipe.marker_is_counted else 0, added=0 if recipe.marker_is_counted else 1
-    )
-    sessions = opening.sessions()
-    outputs = (output_name(recipe.output, sessions[0].outputs),)
-    n_filled = 0 if recipe.query_length is None else recipe.query_length + 1
-    if tokens.n_positions is not None and n_filled > tokens.n_positions:
-        msg = (
-            f"query_length={recipe.query_length} and the marker of {opening.model.name!r} are "
-            f"{n_filled} tokens, but the model has positions for {tokens.n_positions}."
-        )
-        raise SettingError(msg)
-    documents = ColbertDocuments(
-        tokens=tokens,
-        outputs=outputs,
-        marker=recipe.document_marker,
-        normalize=True,
-        skipped=_skipped(tokens, recipe),
-    )
-    queries = ColbertQueries(
-        tokens=tokens,
-        outputs=outputs,
-        marker=recipe.query_marker,
-        normalize=recipe.normalize_queries,
-        n_filled=n_filled,
-        mask_id=tokens.pad_id if recipe.query_length is None else _mask_id(tokens, recipe),
-        attend=recipe.attend_to_expansion,
-    )
-    check_graph(opening.model, sessions[0], documents, of_each_token(opening.model.dim))
-    embedder = Embedder(documents, sessions, budget=opening.runtime.token_budget)
-    return OpenModel(
-        documents=embedder,
-        queries=embedder.with_family(queries),
-        max_tokens=tokens.limit + 1,  # the marker is a token of the row
-    )
 
 
 def _skipped(tokens: Tokens, recipe: Colbert) -> Ints:

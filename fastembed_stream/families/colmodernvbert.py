@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.errors import ImageError, ModelFilesError
-from fastembed_stream.families.images import Decoding, sample_image
+from fastembed_stream.families.images import Decoding, ImageRecipe, sample_image
 from fastembed_stream.families.page_queries import PageQueries, check_pages, real_vectors
 from fastembed_stream.families.texts import TextFamily
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.kinds import LATE_MULTIMODAL
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.pixels import HeldImage, held, path_of
 from fastembed_stream.pixels.tiles import WHOLE
 from fastembed_stream.tokens import Reading
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastembed_stream.pixels.tiles import Grid
-    from fastembed_stream.recipes import ColModernVbert
     from fastembed_stream.values import Feeds, Floats, ImageInput, Ints, Outputs
 
-__all__ = ["Pages", "TiledPages", "open_colmodernvbert", "prompt"]
+__all__ = ["ColModernVbert", "Pages", "TiledPages", "prompt"]
 
 _AROUND = "<fake_token_around_image>"
 _WHOLE = "<global-img>"
@@ -39,6 +40,46 @@ _PATCH = "<image>"
 """Stands in the prompt once for each vector that a tile becomes."""
 
 _NOTHING = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColModernVbert(ImageRecipe):
+    """
+    ColModernVBERT: as ColPali, with pages split into tiles in the manner of Idefics3.
+
+    upright     whether a page is turned as its EXIF orientation says; fastembed does not
+    max_pixels  most pixels of one page, known before it is decoded
+    """
+
+    kind: ClassVar = LATE_MULTIMODAL
+    files: ClassVar[tuple[str, ...]] = ()
+
+    def open(self, located: LocatedModel) -> OpenModel[ImageInput, str, Floats]:
+        """Bind pages and queries to one graph; raise ModelFilesError where a file is missing."""
+        tokens, sessions = located.tokens(), located.sessions()
+        outputs = sessions[0].outputs[:1]
+        edge = _number(located.folder / "config.json", ("vision_config", "image_size"), 512)
+        pages = TiledPages(
+            decoding=Decoding.open(located, self, sessions, tiled=True),
+            text=TextFamily(tokens=tokens, outputs=outputs),
+            vectors_per_tile=_number(
+                located.folder / "processor_config.json", ("image_seq_len",), 64
+            ),
+            dim=located.model.dim,
+        )
+        queries = PageQueries(
+            tokens=tokens,
+            outputs=outputs,
+            suffix="<end_of_utterance>" * 10,
+            # The graph leaves out blank tiles, but CUDA cannot reduce a tensor of no tiles at all.
+            blank=(1, 3, edge, edge),
+            blank_for_each=False,
+        )
+        check_pages(located, sessions[0], pages, queries)
+        documents = OnnxEmbedder(pages, sessions, budget=located.runtime.token_budget)
+        return OpenModel(
+            documents=documents, queries=documents.with_family(queries), max_tokens=tokens.limit
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,34 +218,6 @@ def prompt(grid: Grid, vectors_per_tile: int) -> str:
     return (
         f"<|begin_of_text|>User:{tiles}{_AROUND}{_WHOLE}{patches}{_AROUND}"
         "Describe the image.<end_of_utterance>\nAssistant:"
-    )
-
-
-def open_colmodernvbert(
-    opening: Opening, recipe: ColModernVbert
-) -> OpenModel[ImageInput, str, Floats]:
-    """Bind pages and queries to one graph; raise ModelFilesError where a file is missing."""
-    tokens, sessions = opening.tokens(), opening.sessions()
-    outputs = sessions[0].outputs[:1]
-    edge = _number(opening.files / "config.json", ("vision_config", "image_size"), 512)
-    pages = TiledPages(
-        decoding=Decoding.open(opening, recipe, sessions, tiled=True),
-        text=TextFamily(tokens=tokens, outputs=outputs),
-        vectors_per_tile=_number(opening.files / "processor_config.json", ("image_seq_len",), 64),
-        dim=opening.model.dim,
-    )
-    queries = PageQueries(
-        tokens=tokens,
-        outputs=outputs,
-        suffix="<end_of_utterance>" * 10,
-        # The graph leaves out blank tiles, but CUDA cannot reduce a tensor of no tiles at all.
-        blank=(1, 3, edge, edge),
-        blank_for_each=False,
-    )
-    check_pages(opening, sessions[0], pages, queries)
-    documents = Embedder(pages, sessions, budget=opening.runtime.token_budget)
-    return OpenModel(
-        documents=documents, queries=documents.with_family(queries), max_tokens=tokens.limit
     )
 
 

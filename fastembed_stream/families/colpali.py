@@ -8,20 +8,21 @@ as fastembed has them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastembed_stream.embedder import Embedder
-from fastembed_stream.families.images import Decoding, ImageFamily, Images
+from fastembed_stream.embedder import OpenModel
+from fastembed_stream.families.images import Decoding, ImageFamily, ImageRecipe, Images
 from fastembed_stream.families.page_queries import PageQueries, check_pages
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.kinds import LATE_MULTIMODAL
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 
 if TYPE_CHECKING:
-    from fastembed_stream.recipes import ColPali
     from fastembed_stream.values import Feeds, Floats, ImageInput, Ints, Outputs
 
-__all__ = ["ColPaliPages", "open_colpali"]
+__all__ = ["ColPali", "ColPaliPages"]
 
 _N_PATCHES = 1024
 _IMAGE_TOKEN = 257_152
@@ -33,6 +34,45 @@ _PAGE_TOKENS = np.array([_IMAGE_TOKEN] * _N_PATCHES + [*_DESCRIBE_THE_IMAGE], dt
 _BLANK = (3, 448, 448)
 _QUERY_BEGINS = (2, 5098)
 """PaliGemma's <bos>, and the token that queries were trained to start with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColPali(ImageRecipe):
+    """
+    ColPali: a vector for each patch of a page and for each token of a query.
+
+    upright     whether a page is turned as its EXIF orientation says; fastembed does not
+    max_pixels  most pixels of one page, known before it is decoded
+    """
+
+    kind: ClassVar = LATE_MULTIMODAL
+    files: ClassVar[tuple[str, ...]] = ()
+
+    def open(self, located: LocatedModel) -> OpenModel[ImageInput, str, Floats]:
+        """Bind pages and queries to one graph; raise ModelFilesError where a file is missing."""
+        tokens, sessions = located.tokens(), located.sessions()
+        outputs = sessions[0].outputs[:1]
+        pages = ColPaliPages(
+            decoding=Decoding.open(located, self, sessions, tiled=False),
+            outputs=outputs,
+            row_tokens=len(_PAGE_TOKENS),
+            dim=located.model.dim,
+        )
+        queries = PageQueries(
+            tokens=tokens,
+            outputs=outputs,
+            prefix="<s>Query: ",
+            suffix="<pad>" * 10 + "\n",
+            first_ids=_QUERY_BEGINS,
+            blank=_BLANK,
+            blank_for_each=True,
+            blank_tokens=_N_PATCHES,
+        )
+        check_pages(located, sessions[0], pages, queries)
+        documents = OnnxEmbedder(pages, sessions, budget=located.runtime.token_budget)
+        return OpenModel(
+            documents=documents, queries=documents.with_family(queries), max_tokens=tokens.limit
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,30 +104,3 @@ class ColPaliPages(ImageFamily):
         del feeds
         [vectors] = outputs
         return list(vectors.astype(np.float32, copy=False).reshape(len(vectors), -1, self.dim))
-
-
-def open_colpali(opening: Opening, recipe: ColPali) -> OpenModel[ImageInput, str, Floats]:
-    """Bind pages and queries to one graph; raise ModelFilesError where a file is missing."""
-    tokens, sessions = opening.tokens(), opening.sessions()
-    outputs = sessions[0].outputs[:1]
-    pages = ColPaliPages(
-        decoding=Decoding.open(opening, recipe, sessions, tiled=False),
-        outputs=outputs,
-        row_tokens=len(_PAGE_TOKENS),
-        dim=opening.model.dim,
-    )
-    queries = PageQueries(
-        tokens=tokens,
-        outputs=outputs,
-        prefix="<s>Query: ",
-        suffix="<pad>" * 10 + "\n",
-        first_ids=_QUERY_BEGINS,
-        blank=_BLANK,
-        blank_for_each=True,
-        blank_tokens=_N_PATCHES,
-    )
-    check_pages(opening, sessions[0], pages, queries)
-    documents = Embedder(pages, sessions, budget=opening.runtime.token_budget)
-    return OpenModel(
-        documents=documents, queries=documents.with_family(queries), max_tokens=tokens.limit
-    )

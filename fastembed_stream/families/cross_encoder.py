@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.graphs import Expected, check_graph
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.kinds import CROSS_ENCODER
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.pairs import PairReading, Pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastembed_stream.recipes import CrossEncoder
     from fastembed_stream.values import Feeds, Ints, Outputs, Pair
 
-__all__ = ["CrossEncoderFamily", "open_cross_encoder"]
+__all__ = ["CrossEncoder", "CrossEncoderFamily"]
 
 _SAMPLE = (
     "what does a stream do when the disk is full",
@@ -34,6 +35,35 @@ _SAMPLE = (
 """About as long as a question and a passage, to measure speed with."""
 
 _SHORT = ("a", "b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEncoder:
+    """
+    A score for a query and a document that are read together.
+
+    output  which output of the graph holds the scores, in its first column: a name, or a position
+    """
+
+    kind: ClassVar = CROSS_ENCODER
+    files: ClassVar[tuple[str, ...]] = ()
+
+    output: str | int = 0
+
+    def open(self, located: LocatedModel) -> OpenModel[Pair, Pair, float]:
+        """Bind this recipe to a graph; SettingError where the graph lacks the wanted output."""
+        tokens, sessions = located.tokens(), located.sessions()
+        family = CrossEncoderFamily(
+            pairs=Pairs.of(tokens, model_name=located.model.name),
+            padding=TextFamily(
+                tokens=tokens, outputs=(output_name(self.output, sessions[0].outputs),)
+            ),
+        )
+        what = "A cross-encoder's graph should give scores of shape (batch, labels)"
+        scores = Expected(what=what, ranks=(2,))
+        check_graph(located, sessions[0], family, scores, row=_SHORT)
+        embedder = OnnxEmbedder(family, sessions, budget=located.runtime.token_budget)
+        return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,19 +124,3 @@ class CrossEncoderFamily:
             raise SettingError(msg)
         scores: list[float] = logits[:, 0].astype(np.float32, copy=False).tolist()
         return scores
-
-
-def open_cross_encoder(opening: Opening, recipe: CrossEncoder) -> OpenModel[Pair, Pair, float]:
-    """Bind a recipe to a graph; SettingError where the graph lacks the wanted output."""
-    tokens, sessions = opening.tokens(), opening.sessions()
-    family = CrossEncoderFamily(
-        pairs=Pairs.of(tokens, model_name=opening.model.name),
-        padding=TextFamily(
-            tokens=tokens, outputs=(output_name(recipe.output, sessions[0].outputs),)
-        ),
-    )
-    what = "A cross-encoder's graph should give scores of shape (batch, labels)"
-    scores = Expected(what=what, ranks=(2,))
-    check_graph(opening.model, sessions[0], family, scores, row=_SHORT)
-    embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
-    return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)

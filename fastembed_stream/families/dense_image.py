@@ -3,22 +3,84 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
+from typing_extensions import override
 
-from fastembed_stream.embedder import Embedder
-from fastembed_stream.families.images import Decoding, ImageFamily, Images, white_image
+from fastembed_stream.embedder import OpenModel
+from fastembed_stream.families.images import Decoding, ImageFamily, ImageRecipe, Images, white_image
 from fastembed_stream.families.texts import output_name
 from fastembed_stream.graphs import Expected, check_graph
-from fastembed_stream.opened import Opening, OpenModel
-from fastembed_stream.pooling import normalized
+from fastembed_stream.kinds import IMAGE
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
+from fastembed_stream.pooling import check_pooling, normalized
 
 if TYPE_CHECKING:
-    from fastembed_stream.recipes import DenseImage
     from fastembed_stream.values import Feeds, Floats, ImageInput, Ints, Outputs
 
-__all__ = ["DenseImageFamily", "open_dense_image"]
+__all__ = ["DenseImage", "DenseImageFamily"]
+
+ImagePooling: TypeAlias = Literal["none", "cls"]
+"""How vectors of patches become one: already done, or the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseImage(ImageRecipe):
+    """
+    One vector for each image; how pixels are made stands in preprocessor_config.json.
+
+    pooling     'none' where the graph pools by itself, 'cls' for the first patch
+    normalize   whether vectors leave with length one
+    output      which output of the graph holds the vectors: a name, or a position
+    upright     whether an image is turned as its EXIF orientation says; fastembed does not
+    max_pixels  most pixels of one image, known before it is decoded
+    """
+
+    kind: ClassVar = IMAGE
+    files: ClassVar[tuple[str, ...]] = ()
+
+    pooling: ImagePooling = "none"
+    normalize: bool = True
+    output: str | int = 0
+
+    @override
+    def __post_init__(self) -> None:
+        ImageRecipe.__post_init__(self)
+        check_pooling(self.pooling, get_args(ImagePooling))
+
+    def open(self, located: LocatedModel) -> OpenModel[ImageInput, ImageInput, Floats]:
+        """
+        Bind this recipe to a graph.
+
+        raises  SettingError where the graph lacks the wanted output, ModelFilesError where
+                preprocessor_config.json is missing or splits images into tiles
+        """
+        sessions = located.sessions()
+        family = DenseImageFamily(
+            decoding=Decoding.open(located, self, sessions, tiled=False),
+            outputs=(output_name(self.output, sessions[0].outputs),),
+            recipe=self,
+            dim=located.model.dim,
+            input_=next(iter(sessions[0].inputs)),
+        )
+        dim = located.model.dim
+        what = f"A model of images should give vectors of shape (batch, {dim})"
+        expected = Expected(what=what, width=dim, joined=True)
+        if self.pooling == "cls":
+            what = f"Pooling 'cls' expects the graph to give shape (batch, patches, {dim})"
+            expected = Expected(what=what, width=dim)
+        check_graph(
+            located,
+            sessions[0],
+            family,
+            expected,
+            row=white_image(),
+            of_one_size=family.decoding.preprocessing.gives_one_size,
+        )
+        embedder = OnnxEmbedder(family, sessions, budget=located.runtime.token_budget)
+        return OpenModel(documents=embedder, queries=embedder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,38 +117,3 @@ class DenseImageFamily(ImageFamily):
         if self.recipe.pooling == "cls":
             vectors = vectors[:, : self.dim]
         return list(normalized(vectors) if self.recipe.normalize else vectors)
-
-
-def open_dense_image(
-    opening: Opening, recipe: DenseImage
-) -> OpenModel[ImageInput, ImageInput, Floats]:
-    """
-    Bind a recipe to a graph.
-
-    raises  SettingError where the graph lacks the wanted output, ModelFilesError where
-            preprocessor_config.json is missing or splits images into tiles
-    """
-    sessions = opening.sessions()
-    family = DenseImageFamily(
-        decoding=Decoding.open(opening, recipe, sessions, tiled=False),
-        outputs=(output_name(recipe.output, sessions[0].outputs),),
-        recipe=recipe,
-        dim=opening.model.dim,
-        input_=next(iter(sessions[0].inputs)),
-    )
-    dim = opening.model.dim
-    what = f"A model of images should give vectors of shape (batch, {dim})"
-    expected = Expected(what=what, width=dim, joined=True)
-    if recipe.pooling == "cls":
-        what = f"Pooling 'cls' expects the graph to give shape (batch, patches, {dim})"
-        expected = Expected(what=what, width=dim)
-    check_graph(
-        opening.model,
-        sessions[0],
-        family,
-        expected,
-        row=white_image(),
-        of_one_size=family.decoding.preprocessing.gives_one_size,
-    )
-    embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
-    return OpenModel(documents=embedder, queries=embedder)

@@ -3,25 +3,86 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
 from typing_extensions import override
 
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.device_pooling import pool_on_device
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.graphs import Expected, check_graph
-from fastembed_stream.opened import Opening, OpenModel
-from fastembed_stream.pooling import POOLS, normalized
-from fastembed_stream.reduced import all_reduced
+from fastembed_stream.kinds import DENSE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
+from fastembed_stream.pooling import POOLS, Pooling, check_pooling, normalized
 
 if TYPE_CHECKING:
-    from fastembed_stream.recipes import DenseText
     from fastembed_stream.tokens import Reading
     from fastembed_stream.values import Feeds, Floats, Ints, Outputs
 
-__all__ = ["DenseTextFamily", "open_dense_text"]
+__all__ = ["DenseText", "DenseTextFamily"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseText:
+    """
+    One vector for each text from a transformer.
+
+    pooling            how token vectors become one
+    normalize          whether vectors leave with length one
+    output             which output of the graph holds the vectors: a name, or a position
+    pad_to_max_tokens  pad every text to the limit, for models that read the last position
+    task_input         name of the graph's input that takes a task number, None for most
+    tasks              task names and their numbers
+    query_task         the task of `query_embed`
+    passage_task       the task of `passage_embed`, and of `embed` when none is given
+    """
+
+    kind: ClassVar = DENSE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+
+    pooling: Pooling
+    normalize: bool
+    output: str | int = 0
+    pad_to_max_tokens: bool = False
+    task_input: str | None = None
+    tasks: tuple[tuple[str, int], ...] = ()
+    query_task: str | None = None
+    passage_task: str | None = None
+
+    def __post_init__(self) -> None:
+        check_pooling(self.pooling, get_args(Pooling))
+        names = {name for name, _ in self.tasks}
+        for task in (self.query_task, self.passage_task):
+            if task is not None and task not in names:
+                msg = f"Task {task!r} is not one of {sorted(names)}; add it to `tasks`."
+                raise SettingError(msg)
+        if self.task_input is not None and self.passage_task is None:
+            msg = f"`task_input` {self.task_input!r} needs `tasks` and a `passage_task`; got none."
+            raise SettingError(msg)
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, Floats]:
+        """Bind this recipe to a graph; SettingError where the graph lacks the wanted output."""
+        tokens, sessions = located.tokens(), located.sessions()
+        output = output_name(self.output, sessions[0].outputs)
+        tasks = dict(self.tasks)
+        family = DenseTextFamily(
+            recipe=self,
+            tokens=tokens,
+            outputs=(output,),
+            pad_to=tokens.limit if self.pad_to_max_tokens else None,
+            task=tasks.get(self.passage_task or ""),
+        )
+        check_graph(located, sessions[0], family, _expected(self, located.model.dim))
+        if self.pooling != "none" and (pooled := pool_on_device(sessions, output, self.pooling)):
+            sessions, family = pooled, replace(family, recipe=replace(self, pooling="none"))
+        documents = OnnxEmbedder(family, sessions, budget=located.runtime.token_budget)
+        queries = documents
+        if self.query_task is not None:
+            queries = documents.with_family(family.for_task(self.query_task))
+        return OpenModel(documents=documents, queries=queries, max_tokens=tokens.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,28 +128,6 @@ class DenseTextFamily(TextFamily):
             hidden.astype(np.float32, copy=False), feeds["attention_mask"]
         )
         return list(normalized(vectors) if self.recipe.normalize else vectors)
-
-
-def open_dense_text(opening: Opening, recipe: DenseText) -> OpenModel[str, str, Floats]:
-    """Bind a recipe to a graph; SettingError where the graph lacks the wanted output."""
-    tokens, sessions = opening.tokens(), opening.sessions()
-    output = output_name(recipe.output, sessions[0].outputs)
-    tasks = dict(recipe.tasks)
-    family = DenseTextFamily(
-        recipe=recipe,
-        tokens=tokens,
-        outputs=(output,),
-        pad_to=tokens.limit if recipe.pad_to_max_tokens else None,
-        task=tasks.get(recipe.passage_task or ""),
-    )
-    check_graph(opening.model, sessions[0], family, _expected(recipe, opening.model.dim))
-    if recipe.pooling != "none" and (pooled := all_reduced(sessions, output, recipe.pooling)):
-        sessions, family = pooled, replace(family, recipe=replace(recipe, pooling="none"))
-    documents = Embedder(family, sessions, budget=opening.runtime.token_budget)
-    queries = documents
-    if recipe.query_task is not None:
-        queries = documents.with_family(family.for_task(recipe.query_task))
-    return OpenModel(documents=documents, queries=queries, max_tokens=tokens.limit)
 
 
 def _expected(recipe: DenseText, dim: int) -> Expected:

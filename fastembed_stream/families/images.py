@@ -10,24 +10,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastembed_stream.devices import available_cores
-from fastembed_stream.errors import ImageError, ModelFilesError
+from fastembed_stream.errors import ImageError, ModelFilesError, SettingError
 from fastembed_stream.pixels import HeldImage, ImageReader, Preprocessing, held, path_of
 from fastembed_stream.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeAlias
 
     from PIL import Image
 
-    from fastembed_stream.opened import Opening
-    from fastembed_stream.recipes import ColModernVbert, ColPali, DenseImage
+    from fastembed_stream.located_model import LocatedModel
     from fastembed_stream.session import Session
     from fastembed_stream.values import Floats, ImageInput, Ints
 
-    ImageRecipe: TypeAlias = DenseImage | ColPali | ColModernVbert
-
-__all__ = ["TOKENS_PER_IMAGE", "Decoding", "ImageFamily", "Images", "sample_image", "white_image"]
+__all__ = [
+    "TOKENS_PER_IMAGE",
+    "Decoding",
+    "ImageFamily",
+    "ImageRecipe",
+    "Images",
+    "sample_image",
+    "white_image",
+]
 
 TOKENS_PER_IMAGE = 128
 """
@@ -40,6 +44,25 @@ _ALONE = 1 << 20
 
 _SAMPLE_SIZE = (800, 600)
 _SMALL_SIZE = (64, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecipe:
+    """
+    What the recipes of images share: how image files are read, whatever comes of them.
+
+    upright     whether an image is turned as its EXIF orientation says; fastembed does not
+    max_pixels  most pixels of one image, known before it is decoded: 89 million, which is where
+                Pillow starts to warn
+    """
+
+    upright: bool = False
+    max_pixels: int = 89_478_485
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            msg = f"`max_pixels` must be at least 1; got {self.max_pixels}."
+            raise SettingError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +112,7 @@ class Decoding:
 
     @classmethod
     def open(
-        cls, opening: Opening, recipe: ImageRecipe, sessions: Sequence[Session], *, tiled: bool
+        cls, located: LocatedModel, recipe: ImageRecipe, sessions: Sequence[Session], *, tiled: bool
     ) -> Decoding:
         """
         Read how images become numbers, and start threads where lanes are fewer than cores.
@@ -98,15 +121,15 @@ class Decoding:
         raises  ModelFilesError where preprocessor_config.json is missing or means other images
         """
         reader = ImageReader(upright=recipe.upright, max_pixels=recipe.max_pixels)
-        preprocessing = Preprocessing.open(opening.files, reader)
+        preprocessing = Preprocessing.open(located.folder, reader)
         if (preprocessing.tiling is not None) is not tiled:
             splits = "does not split" if tiled else "splits"
             msg = (
-                f"preprocessor_config.json in {opening.files} {splits} images into tiles, but "
-                f"{opening.model.name!r} has a {type(recipe).__name__} recipe. Choose another."
+                f"preprocessor_config.json in {located.folder} {splits} images into tiles, but "
+                f"{located.model.name!r} has a {type(recipe).__name__} recipe. Choose another."
             )
             raise ModelFilesError(msg)
-        n_threads = opening.runtime.threads or available_cores()
+        n_threads = located.runtime.threads or available_cores()
         few_lanes = sum(session.lanes for session in sessions) < n_threads
         threads = Threads(n_threads, "decoder") if few_lanes else None
         return cls(preprocessing=preprocessing, threads=threads)

@@ -10,25 +10,86 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.errors import ModelFilesError
 from fastembed_stream.families.minicoil_files import Lexicon, Meanings
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.families.word_pieces import WordPieces
 from fastembed_stream.graphs import check_graph, of_each_token
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.kinds import SPARSE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.values import SparseEmbedding
-from fastembed_stream.words import bm25_weights
+from fastembed_stream.words import bm25_weights, check_bm25
 
 if TYPE_CHECKING:
-    from fastembed_stream.recipes import MiniCoil
     from fastembed_stream.values import Feeds, Floats, Ints, Outputs
 
-__all__ = ["MiniCoilFamily", "open_minicoil"]
+__all__ = ["MiniCoil", "MiniCoilFamily"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiniCoil:
+    """
+    MiniCOIL: BM25's weights, each times a few numbers that tell the meanings of a word apart.
+
+    k, b, avg_len  as in BM25
+    output         which output of the graph holds the token vectors: a name, or a position
+    language       of the stemmer
+    vocab_size     words that have meanings, for information
+    """
+
+    kind: ClassVar = SPARSE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+    needs_idf: ClassVar = True
+
+    k: float = 1.2
+    b: float = 0.75
+    avg_len: float = 150.0
+    output: str | int = 0
+    language: str = "english"
+    vocab_size: int = 19_125
+
+    def __post_init__(self) -> None:
+        check_bm25(self.k, self.b, self.avg_len)
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, SparseEmbedding]:
+        """
+        Bind this recipe to a graph, a vocabulary and the meanings of its words.
+
+        raises  SettingError where the graph lacks the wanted output; ModelFilesError where the
+                vocabulary or the meanings cannot be read
+        """
+        tokens, sessions = located.tokens(), located.sessions()
+        meanings = Meanings.open(located.folder)
+        lexicon = Lexicon.open(located.folder, language=self.language, dim=meanings.dim)
+        if len(meanings.matrices) != len(lexicon.names):
+            msg = (
+                f"The files in {located.folder} do not belong together: the vocabulary needs "
+                f"{len(lexicon.names)} matrices; there are {len(meanings.matrices)}. Fetch them "
+                "again."
+            )
+            raise ModelFilesError(msg)
+        family = MiniCoilFamily(
+            recipe=self,
+            pieces=WordPieces.of(tokens),
+            lexicon=lexicon,
+            meanings=meanings,
+            tokens=tokens,
+            outputs=(output_name(self.output, sessions[0].outputs),),
+        )
+        hidden = int(meanings.matrices.shape[1])
+        check_graph(located, sessions[0], family, of_each_token(hidden))
+        documents = OnnxEmbedder(family, sessions, budget=located.runtime.token_budget)
+        return OpenModel(
+            documents=documents,
+            queries=documents.with_family(replace(family, is_query=True)),
+            max_tokens=tokens.limit,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,37 +175,3 @@ class MiniCoilFamily(TextFamily):
         k, b, avg_len = self.recipe.k, self.recipe.b, self.recipe.avg_len
         weights = bm25_weights(counts, int(counts.sum()), k=k, b=b, avg_len=avg_len)
         return weights.astype(np.float32)
-
-
-def open_minicoil(opening: Opening, recipe: MiniCoil) -> OpenModel[str, str, SparseEmbedding]:
-    """
-    Bind a recipe to a graph, a vocabulary and the meanings of its words.
-
-    raises  SettingError where the graph lacks the wanted output; ModelFilesError where the
-            vocabulary or the meanings cannot be read
-    """
-    tokens, sessions = opening.tokens(), opening.sessions()
-    meanings = Meanings.open(opening.files)
-    lexicon = Lexicon.open(opening.files, language=recipe.language, dim=meanings.dim)
-    if len(meanings.matrices) != len(lexicon.names):
-        msg = (
-            f"The files in {opening.files} do not belong together: the vocabulary needs "
-            f"{len(lexicon.names)} matrices; there are {len(meanings.matrices)}. Fetch them again."
-        )
-        raise ModelFilesError(msg)
-    family = MiniCoilFamily(
-        recipe=recipe,
-        pieces=WordPieces.of(tokens),
-        lexicon=lexicon,
-        meanings=meanings,
-        tokens=tokens,
-        outputs=(output_name(recipe.output, sessions[0].outputs),),
-    )
-    hidden = int(meanings.matrices.shape[1])
-    check_graph(opening.model, sessions[0], family, of_each_token(hidden))
-    documents = Embedder(family, sessions, budget=opening.runtime.token_budget)
-    return OpenModel(
-        documents=documents,
-        queries=documents.with_family(replace(family, is_query=True)),
-        max_tokens=tokens.limit,
-    )

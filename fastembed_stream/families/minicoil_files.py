@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fastembed_stream.recipes import Stemmer
     from fastembed_stream.values import Floats, Ints
+    from fastembed_stream.words import Stemmer
 
 __all__ = ["Lexicon", "Meanings"]
 

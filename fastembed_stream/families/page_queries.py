@@ -16,8 +16,8 @@ from fastembed_stream.rows import checked_texts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastembed_stream.embedder import Family
-    from fastembed_stream.opened import Opening
+    from fastembed_stream.located_model import LocatedModel
+    from fastembed_stream.onnx_embedder import Family
     from fastembed_stream.session import Session
     from fastembed_stream.tokens import Reading
     from fastembed_stream.values import Feeds, Floats, ImageInput, Ints, Outputs
@@ -87,7 +87,7 @@ class PageQueries(TextFamily):
 
 
 def check_pages(
-    opening: Opening,
+    located: LocatedModel,
     session: Session,
     pages: Family[ImageInput, Any, Floats],
     queries: PageQueries,
@@ -97,15 +97,13 @@ def check_pages(
 
     raises  SettingError
     """
-    expected = of_each_token(opening.model.dim)
+    expected = of_each_token(located.model.dim)
     tried: Sequence[tuple[Family[Any, Any, Floats], object]] = (
         (pages, white_image()),
         (queries, "a"),
     )
     for family, row in tried:
-        check_graph(
-            opening.model, session, family, expected, row=row, of_one_size=False, runs=False
-        )
+        check_graph(located, session, family, expected, row=row, of_one_size=False, runs=False)
 
 
 def real_vectors(vectors: Floats, mask: Ints) -> list[Floats]:

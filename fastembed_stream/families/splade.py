@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from fastembed_stream.computed import Computed
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.device_pooling import pool_on_device
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.graphs import Expected, check_graph
-from fastembed_stream.opened import Opening, OpenModel
-from fastembed_stream.reduced import all_reduced
+from fastembed_stream.kinds import SPARSE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
+from fastembed_stream.plain_embedder import PlainEmbedder
 from fastembed_stream.values import SparseEmbedding
 
 if TYPE_CHECKING:
@@ -29,17 +31,76 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastembed_stream.recipes import InferenceFreeSplade, Splade
     from fastembed_stream.tokens import Reading, Tokens
     from fastembed_stream.values import Feeds, Floats, Ints, Outputs
 
 __all__ = [
     "InferenceFreeQueries",
+    "InferenceFreeSplade",
+    "Splade",
     "SpladeFamily",
     "most_over_tokens",
-    "open_inference_free_splade",
-    "open_splade",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splade:
+    """
+    SPLADE++: a weight for each word of the vocabulary, log(1 + relu(logit)), the most over tokens.
+
+    output      which output of the graph holds the logits: a name, or a position
+    vocab_size  dimensions of the vectors, for information
+    """
+
+    kind: ClassVar = SPARSE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+    needs_idf: ClassVar = False
+
+    output: str | int = 0
+    vocab_size: int = 30_522
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, SparseEmbedding]:
+        """Bind this recipe to a graph; SettingError where the graph lacks the wanted output."""
+        tokens = located.tokens()
+        documents = _documents(located, tokens, self.output)
+        return OpenModel(documents=documents, queries=documents, max_tokens=tokens.limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceFreeSplade:
+    """
+    SPLADE for documents, log(1 + log(1 + relu(logit))); a query is a look-up of stored weights.
+
+    idf_file    the weights of query tokens, inside the model's folder
+    output      which output of the graph holds the logits: a name, or a position
+    vocab_size  dimensions of the vectors, for information
+    """
+
+    kind: ClassVar = SPARSE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+    needs_idf: ClassVar = False
+
+    idf_file: str = "idf.json"
+    output: str | int = 0
+    vocab_size: int = 30_522
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, SparseEmbedding]:
+        """
+        Bind this recipe to a graph and to the stored weights of query tokens.
+
+        raises  SettingError where the graph lacks the wanted output; ModelFilesError where the
+                weights cannot be read
+        """
+        tokens = located.tokens()
+        documents = _documents(
+            located, tokens, self.output, logarithms=2, left_out=tokens.special_ids
+        )
+        weights = _stored_weights(located.folder / self.idf_file, tokens)
+        return OpenModel(
+            documents=documents,
+            queries=PlainEmbedder(InferenceFreeQueries(tokens, weights)),
+            max_tokens=tokens.limit,
+        )
 
 
 def most_over_tokens(logits: Floats, mask: Ints) -> list[Floats]:
@@ -123,43 +184,15 @@ class InferenceFreeQueries:
         return SparseEmbedding(values=weights[has_weight], indices=ids[has_weight])
 
 
-def open_splade(opening: Opening, recipe: Splade) -> OpenModel[str, str, SparseEmbedding]:
-    """Bind a recipe to a graph; SettingError where the graph lacks the wanted output."""
-    tokens = opening.tokens()
-    documents = _documents(opening, tokens, recipe.output)
-    return OpenModel(documents=documents, queries=documents, max_tokens=tokens.limit)
-
-
-def open_inference_free_splade(
-    opening: Opening, recipe: InferenceFreeSplade
-) -> OpenModel[str, str, SparseEmbedding]:
-    """
-    Bind a recipe to a graph and to the stored weights of query tokens.
-
-    raises  SettingError where the graph lacks the wanted output; ModelFilesError where the weights
-            cannot be read
-    """
-    tokens = opening.tokens()
-    documents = _documents(
-        opening, tokens, recipe.output, logarithms=2, left_out=tokens.special_ids
-    )
-    weights = _stored_weights(opening.files / recipe.idf_file, tokens)
-    return OpenModel(
-        documents=documents,
-        queries=Computed(InferenceFreeQueries(tokens, weights)),
-        max_tokens=tokens.limit,
-    )
-
-
 def _documents(
-    opening: Opening,
+    located: LocatedModel,
     tokens: Tokens,
     output: str | int,
     *,
     logarithms: Literal[1, 2] = 1,
     left_out: Ints | None = None,
-) -> Embedder[str, SparseEmbedding]:
-    sessions = opening.sessions()
+) -> OnnxEmbedder[str, SparseEmbedding]:
+    sessions = located.sessions()
     name = output_name(output, sessions[0].outputs)
     family = SpladeFamily(
         tokens=tokens,
@@ -167,11 +200,19 @@ def _documents(
         logarithms=logarithms,
         left_out=np.zeros(0, dtype=np.int64) if left_out is None else left_out,
     )
+    n_words = len(tokens.vocabulary)
     what = "SPLADE expects the graph to give logits of shape (batch, seq, vocabulary)"
-    logits = Expected(what=what, ranks=(2, 3))
-    check_graph(opening.model, sessions[0], family, logits)
-    sessions = all_reduced(sessions, name, "max") or sessions
-    return Embedder(family, sessions, budget=opening.runtime.token_budget)
+    # A tokenizer may have words that the graph does not weigh, and a graph more than there are; but
+    # the hidden states of another family are far narrower.
+    logits = Expected(
+        what=f"{what}, one for each of {n_words} words",
+        ranks=(2, 3),
+        least=n_words // 2,
+        of_vocabulary=True,
+    )
+    check_graph(located, sessions[0], family, logits)
+    sessions = pool_on_device(sessions, name, "max") or sessions
+    return OnnxEmbedder(family, sessions, budget=located.runtime.token_budget)
 
 
 def _stored_weights(path: Path, tokens: Tokens) -> Floats:

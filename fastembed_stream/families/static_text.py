@@ -8,14 +8,17 @@ so they are left out of the mean; a text without known tokens is the zero vector
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastembed_stream.computed import Computed
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.errors import ModelFilesError
 from fastembed_stream.graphs import Expected, check_shape
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.kinds import DENSE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.plain_embedder import PlainEmbedder
 from fastembed_stream.pooling import normalized
 from fastembed_stream.rows import checked_texts
 from fastembed_stream.threads import native_call
@@ -28,10 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from fastembed_stream.recipes import StaticText
     from fastembed_stream.values import Floats, Ints
 
-__all__ = ["StaticTextRule", "open_static_text"]
+__all__ = ["StaticText", "StaticTextFamily"]
 
 _DEFAULT_LIMIT = 512
 _DTYPES = {
@@ -47,7 +49,49 @@ _DTYPES = {
 }
 
 
-class StaticTextRule:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticText:
+    """One vector for each text as the mean of its tokens' stored vectors (model2vec), no ONNX."""
+
+    kind: ClassVar = DENSE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, Floats]:
+        """Load the table and the tokenizer of a model folder."""
+        from tokenizers import Tokenizer
+
+        path = located.folder / "tokenizer.json"
+        if not path.is_file():
+            msg = f"No tokenizer.json in model folder {located.folder}; a static model needs it."
+            raise ModelFilesError(msg)
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the binding raises bare Exception
+            msg = f"Cannot read {path}: {error}. Fetch the model again."
+            raise ModelFilesError(msg) from error
+        limit = located.max_tokens or located.model.max_tokens or _DEFAULT_LIMIT
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(limit)
+        weights = located.folder / located.model.model_file
+        tensors = _safetensors(weights)
+        if "embeddings" not in tensors:
+            msg = f"{weights} has no tensor 'embeddings'; it has {list(tensors)}."
+            raise ModelFilesError(msg)
+        dim = located.model.dim
+        expected = Expected(what=f"A table of vectors should have dim {dim}", ranks=(2,), width=dim)
+        check_shape(located, "embeddings", tensors["embeddings"].shape, expected)
+        family = StaticTextFamily(
+            tokenizer,
+            tensors["embeddings"],
+            rows=tensors.get("mapping"),
+            weights=tensors.get("weights"),
+            unknown=_unknown_id(json.loads(path.read_text(encoding="utf-8"))["model"]),
+        )
+        embedder = PlainEmbedder(family)
+        return OpenModel(documents=embedder, queries=embedder, max_tokens=limit)
+
+
+class StaticTextFamily:
     """
     Texts to vectors from a table.
 
@@ -98,42 +142,6 @@ class StaticTextRule:
             vectors = vectors * self._weights[known, None]
         total: Floats = vectors.sum(axis=0, dtype=np.float32)
         return total
-
-
-def open_static_text(opening: Opening, recipe: StaticText) -> OpenModel[str, str, Floats]:
-    """Load the table and the tokenizer of a model folder."""
-    del recipe  # all static models are used alike
-    from tokenizers import Tokenizer
-
-    path = opening.files / "tokenizer.json"
-    if not path.is_file():
-        msg = f"No tokenizer.json in model folder {opening.files}; a static model needs it."
-        raise ModelFilesError(msg)
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the binding raises bare Exception
-        msg = f"Cannot read {path}: {error}. Fetch the model again."
-        raise ModelFilesError(msg) from error
-    limit = opening.max_tokens or opening.model.max_tokens or _DEFAULT_LIMIT
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(limit)
-    weights = opening.files / opening.model.model_file
-    tensors = _safetensors(weights)
-    if "embeddings" not in tensors:
-        msg = f"{weights} has no tensor 'embeddings'; it has {list(tensors)}."
-        raise ModelFilesError(msg)
-    dim = opening.model.dim
-    expected = Expected(what=f"A table of vectors should have dim {dim}", ranks=(2,), width=dim)
-    check_shape(opening.model, "embeddings", tensors["embeddings"].shape, expected)
-    rule = StaticTextRule(
-        tokenizer,
-        tensors["embeddings"],
-        rows=tensors.get("mapping"),
-        weights=tensors.get("weights"),
-        unknown=_unknown_id(json.loads(path.read_text(encoding="utf-8"))["model"]),
-    )
-    embedder = Computed(rule)
-    return OpenModel(documents=embedder, queries=embedder, max_tokens=limit)
 
 
 def _unknown_id(model: dict[str, Any]) -> int | None:

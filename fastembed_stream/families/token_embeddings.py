@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.errors import SettingError
 from fastembed_stream.families.texts import TextFamily, output_name
 from fastembed_stream.graphs import check_graph, of_each_token
-from fastembed_stream.opened import Opening, OpenModel
+from fastembed_stream.kinds import LATE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.pooling import normalized
 
 if TYPE_CHECKING:
-    from fastembed_stream.recipes import TokenEmbeddings
     from fastembed_stream.values import Array, Feeds, Floats, Outputs
 
-__all__ = ["TokenEmbeddingsFamily", "open_token_embeddings", "token_vectors"]
+__all__ = ["TokenEmbeddings", "TokenEmbeddingsFamily", "token_vectors"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenEmbeddings:
+    """
+    The vectors of all tokens of a dense text model as they leave the graph.
+
+    output     which output of the graph holds the vectors: a name, or a position
+    normalize  whether each leaves with length one, as MaxSim by the dot product wants it
+    """
+
+    kind: ClassVar = LATE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+
+    output: str | int = 0
+    normalize: bool = False
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, Floats]:
+        """Bind this recipe to a graph; SettingError where the graph lacks the wanted output."""
+        tokens, sessions = located.tokens(), located.sessions()
+        family = TokenEmbeddingsFamily(
+            tokens=tokens,
+            outputs=(output_name(self.output, sessions[0].outputs),),
+            normalize=self.normalize,
+        )
+        check_graph(located, sessions[0], family, of_each_token(located.model.dim))
+        embedder = OnnxEmbedder(family, sessions, budget=located.runtime.token_budget)
+        return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)
 
 
 def token_vectors(hidden: Floats, kept: Array, *, normalize: bool) -> list[Floats]:
@@ -69,16 +98,3 @@ class TokenEmbeddingsFamily(TextFamily):
         """
         [hidden] = outputs
         return token_vectors(hidden, feeds["attention_mask"] == 1, normalize=self.normalize)
-
-
-def open_token_embeddings(opening: Opening, recipe: TokenEmbeddings) -> OpenModel[str, str, Floats]:
-    """Bind a recipe to a graph; SettingError where the graph lacks the wanted output."""
-    tokens, sessions = opening.tokens(), opening.sessions()
-    family = TokenEmbeddingsFamily(
-        tokens=tokens,
-        outputs=(output_name(recipe.output, sessions[0].outputs),),
-        normalize=recipe.normalize,
-    )
-    check_graph(opening.model, sessions[0], family, of_each_token(opening.model.dim))
-    embedder = Embedder(family, sessions, budget=opening.runtime.token_budget)
-    return OpenModel(documents=embedder, queries=embedder, max_tokens=tokens.limit)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, cast
 
+from fastembed_stream.families.cross_encoder import CrossEncoder
 from fastembed_stream.fastembed_api.descriptions import ModelSource
 from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed
 from fastembed_stream.fastembed_api.unused import pass_over
-from fastembed_stream.recipes import CROSS_ENCODER, CrossEncoder
+from fastembed_stream.kinds import CROSS_ENCODER
+from fastembed_stream.rows import rows_in
 from fastembed_stream.values import Pair
 
 __all__ = ["TextCrossEncoder"]
@@ -48,7 +50,7 @@ class TextCrossEncoder(DropIn[Pair, Pair, float]):
         del parallel
         pass_over(f"{type(self).__name__}.rerank", kwargs)
         rows = listed(documents)
-        return self._documents(((query, row) for row in rows), _window(rows, batch_size))
+        return self._documents(((query, row) for row in rows_in(rows)), _window(rows, batch_size))
 
     def rerank_pairs(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import assert_never, override
 
 from fastembed_stream.errors import SettingError
+from fastembed_stream.kinds import CROSS_ENCODER, SPARSE_TEXT
 from fastembed_stream.model import (
     HubRepository,
     InstalledPackage,
@@ -17,11 +18,10 @@ from fastembed_stream.model import (
     PackageData,
     Tarball,
 )
-from fastembed_stream.recipes import CROSS_ENCODER, SPARSE_TEXT
 
 if TYPE_CHECKING:
     from fastembed_stream.model import Source
-    from fastembed_stream.recipes import Pooling
+    from fastembed_stream.pooling import Pooling
 
 __all__ = [
     "BaseModelDescription",

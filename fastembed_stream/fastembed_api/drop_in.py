@@ -28,18 +28,19 @@ from fastembed_stream.fastembed_api.inner import Inner, LentTokenizer
 from fastembed_stream.fastembed_api.names import Device, OnnxProvider, runtime_of
 from fastembed_stream.fastembed_api.unused import IGNORED, pass_over, warn_outside
 from fastembed_stream.files import Fetching, locate
-from fastembed_stream.model import Model
-from fastembed_stream.opened import summary
-from fastembed_stream.opening import open_model
+from fastembed_stream.loader import open_model
+from fastembed_stream.model import Model, summary
 from fastembed_stream.rows import rows_in
+from fastembed_stream.threads import ForkSafeLock
 from fastembed_stream.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from fastembed_stream.opened import Embeds, OpenModel
-    from fastembed_stream.recipes import Kind, Recipe
-    from fastembed_stream.session import Runtime
+    from fastembed_stream.embedder import Embedder, OpenModel
+    from fastembed_stream.kinds import Kind
+    from fastembed_stream.recipe import Recipe
+    from fastembed_stream.runtime import Runtime
 
 __all__ = ["Described", "DropIn", "counted", "listed", "prompted", "summed"]
 
@@ -47,6 +48,9 @@ Document = TypeVar("Document")
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
+
+_OPENING = ForkSafeLock()
+"""Two threads whose first calls come at once open one model."""
 
 
 class Described(TypedDict, total=False):
@@ -160,9 +164,9 @@ class DropIn(Generic[Document, Query, Answer]):
 
     def close(self) -> None:
         """Let go of the model's memory; the next call opens it again."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        known, self._open = self._open, None
+        if known is not None:
+            known.close()
 
     @override
     def __repr__(self) -> str:
@@ -260,15 +264,19 @@ class DropIn(Generic[Document, Query, Answer]):
             raise SettingError(msg)
 
     def _opened(self) -> OpenModel[Document, Query, Answer]:
-        if self._open is None:
-            self._open = open_model(
-                self._model,
-                self._kind,
-                folder=self._folder,
-                runtime=self._runtime,
-                max_tokens=self._max_tokens,
-            )
-        return self._open
+        if (known := self._open) is not None:
+            return known
+        with _OPENING:
+            known = self._open  # another thread may have opened it, or close it by now
+            if known is None:
+                self._open = known = open_model(
+                    self._model,
+                    self._kind,
+                    folder=self._folder,
+                    runtime=self._runtime,
+                    max_tokens=self._max_tokens,
+                )
+            return known
 
     def _lend_tokenizer(self) -> LentTokenizer | None:
         if self._lent is None:
@@ -289,7 +297,7 @@ class DropIn(Generic[Document, Query, Answer]):
         return self._streamed(lambda: self._opened().queries, rows, window)
 
     def _streamed(
-        self, embeds: Callable[[], Embeds[Row, Answer]], rows: Iterable[Row], batch_size: int
+        self, embeds: Callable[[], Embedder[Row, Answer]], rows: Iterable[Row], batch_size: int
     ) -> Iterator[Answer]:
         """
         Answer rows in order as they are ready; a wrong size fails now, a model opens at the first.
@@ -306,7 +314,7 @@ class DropIn(Generic[Document, Query, Answer]):
         return answers()
 
 
-def counted(embeds: Embeds[Row, Answer], rows: Iterable[Row], batch_size: int) -> int:
+def counted(embeds: Embedder[Row, Answer], rows: Iterable[Row], batch_size: int) -> int:
     """Count the tokens that would be run, `batch_size` rows at a time."""
     return summed(embeds.count_tokens, rows, batch_size)
 

@@ -7,11 +7,12 @@ from typing import ClassVar, Literal, cast
 
 from typing_extensions import Unpack
 
+from fastembed_stream.families.dense_image import DenseImage
 from fastembed_stream.fastembed_api.descriptions import ModelSource
 from fastembed_stream.fastembed_api.drop_in import Described, DropIn
 from fastembed_stream.fastembed_api.unused import pass_over
+from fastembed_stream.kinds import IMAGE
 from fastembed_stream.pixels import is_image
-from fastembed_stream.recipes import IMAGE, DenseImage
 from fastembed_stream.values import Floats, ImageInput
 
 __all__ = ["ImageEmbedding", "images_of"]

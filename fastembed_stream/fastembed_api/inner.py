@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.embedder import OpenModel
 from fastembed_stream.fastembed_api.unused import warn_outside
-from fastembed_stream.opened import OpenModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -60,7 +60,7 @@ class Inner:
     def model(self) -> onnxruntime.InferenceSession:
         """ONNX Runtime's session; absent before the model is open, and where no graph runs."""
         match self._opened():
-            case OpenModel(documents=Embedder() as embedder):
+            case OpenModel(documents=OnnxEmbedder() as embedder):
                 return embedder.sessions[0].bound
             case _:
                 raise AttributeError  # `__getattr__` says why

@@ -8,13 +8,15 @@ from typing import ClassVar
 from typing_extensions import Unpack
 
 from fastembed_stream.embedder import Embedder
+from fastembed_stream.families.colmodernvbert import ColModernVbert
+from fastembed_stream.families.colpali import ColPali
 from fastembed_stream.families.page_queries import PageQueries
 from fastembed_stream.fastembed_api.descriptions import ModelSource
 from fastembed_stream.fastembed_api.drop_in import Described, DropIn, counted, listed
 from fastembed_stream.fastembed_api.image import images_of
 from fastembed_stream.fastembed_api.unused import pass_over
-from fastembed_stream.opened import Embeds
-from fastembed_stream.recipes import LATE_MULTIMODAL, ColModernVbert, ColPali
+from fastembed_stream.kinds import LATE_MULTIMODAL
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.values import Floats, ImageInput
 
 __all__ = ["LateInteractionMultimodalEmbedding"]
@@ -105,9 +107,9 @@ class LateInteractionMultimodalEmbedding(DropIn[ImageInput, str, Floats]):
         return counted(extended, listed(texts), batch_size)
 
 
-def _bare(queries: Embeds[str, Floats]) -> Embeds[str, Floats]:
+def _bare(queries: Embedder[str, Floats]) -> Embedder[str, Floats]:
     match queries:
-        case Embedder(family=PageQueries() as family):
+        case OnnxEmbedder(family=PageQueries() as family):
             return queries.with_family(family.bare())
         case _:
             return queries

@@ -8,13 +8,14 @@ from typing import ClassVar
 
 from typing_extensions import Unpack, override
 
-from fastembed_stream.embedder import Embedder
-from fastembed_stream.families.colbert import ColbertFamily
+from fastembed_stream.families.colbert import Colbert, ColbertFamily
+from fastembed_stream.families.token_embeddings import TokenEmbeddings
 from fastembed_stream.fastembed_api.descriptions import ModelSource
 from fastembed_stream.fastembed_api.drop_in import Described, counted, listed, summed
 from fastembed_stream.fastembed_api.texts import TextDropIn
 from fastembed_stream.fastembed_api.unused import pass_over
-from fastembed_stream.recipes import LATE_TEXT, Colbert, TokenEmbeddings
+from fastembed_stream.kinds import LATE_TEXT
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.values import Floats
 
 __all__ = ["LateInteractionTextEmbedding"]
@@ -46,7 +47,7 @@ class LateInteractionTextEmbedding(TextDropIn[Floats]):
         pass_over(f"{type(self).__name__}.token_count", kwargs)
         opened = self._opened()
         match opened.documents if is_doc else opened.queries:
-            case Embedder(family=ColbertFamily() as family):
+            case OnnxEmbedder(family=ColbertFamily() as family):
                 count = partial(family.count, include_extension=include_extension)
                 return summed(count, listed(texts), batch_size)
             case embeds:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from fastembed_stream.errors import SettingError
 from fastembed_stream.files.fetching import Fetching, cache_root
-from fastembed_stream.session import Runtime
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import Array
 
 if TYPE_CHECKING:
-    from fastembed_stream.session import Device as RuntimeDevice
+    from fastembed_stream.runtime import Device as RuntimeDevice
 
 __all__ = [
     "Device",

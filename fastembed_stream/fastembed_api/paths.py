@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "Paths", "install_as_fastembed"]
 
+_OURS = __name__.partition(".")[0]
+
 VERSION = "0.9.1"
 """Of the fastembed that this package answers like."""
 
@@ -114,7 +116,7 @@ class Paths(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         """Know a module of the table."""
         root, _, below = fullname.partition(".")
-        if root != self.root or below not in _TABLE:
+        if root != self.root or below not in _TABLE or fullname == _OURS:
             return None
         is_package = any(other.startswith(f"{below}.") for other in _TABLE) or not below
         spec = ModuleSpec(fullname, self, origin=__file__, is_package=is_package)

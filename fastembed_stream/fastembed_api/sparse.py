@@ -10,9 +10,10 @@ from typing_extensions import Unpack
 from fastembed_stream.fastembed_api.descriptions import ModelSource
 from fastembed_stream.fastembed_api.drop_in import Described
 from fastembed_stream.fastembed_api.texts import TextDropIn
-from fastembed_stream.recipes import SPARSE_TEXT, Recipe, Stemmer
+from fastembed_stream.kinds import SPARSE_TEXT
+from fastembed_stream.recipe import Recipe
 from fastembed_stream.values import SparseEmbedding
-from fastembed_stream.words import token_id
+from fastembed_stream.words import Stemmer, token_id
 
 __all__ = ["Bm25", "SparseTextEmbedding"]
 

@@ -9,13 +9,13 @@ from typing_extensions import override
 
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
-from fastembed_stream.families.dense_text import DenseTextFamily
+from fastembed_stream.families.dense_text import DenseText, DenseTextFamily
 from fastembed_stream.fastembed_api.descriptions import ModelSource, PoolingType
 from fastembed_stream.fastembed_api.drop_in import listed
 from fastembed_stream.fastembed_api.texts import TextDropIn
 from fastembed_stream.fastembed_api.unused import pass_over
-from fastembed_stream.opened import Embeds
-from fastembed_stream.recipes import DENSE_TEXT, DenseText
+from fastembed_stream.kinds import DENSE_TEXT
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.values import Floats
 
 __all__ = ["JinaEmbedding", "TextEmbedding"]
@@ -94,12 +94,12 @@ class TextEmbedding(TextDropIn[Floats]):
             additional_files=additional_files,
         )
 
-    def _for_task(self, task: int | None) -> Embeds[str, Floats]:
+    def _for_task(self, task: int | None) -> Embedder[str, Floats]:
         documents = self._opened().documents
         if task is None:
             return documents
         match documents:
-            case Embedder(family=DenseTextFamily() as family):
+            case OnnxEmbedder(family=DenseTextFamily() as family):
                 return documents.with_family(family.for_task(task))
             case _:
                 msg = f"No task {task!r}; {self._model.name} has none."

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.kinds import IMAGE, LATE_MULTIMODAL
 from fastembed_stream.model import Model
-from fastembed_stream.recipes import IMAGE, LATE_MULTIMODAL, Recipe
+from fastembed_stream.recipe import Recipe
 
 __all__ = ["Stamp", "fingerprint", "graph_identity", "stamp"]
 
@@ -97,8 +98,9 @@ def graph_identity(graph: Path) -> bytes:
     """
     Tell graphs apart by what they hold, their external data too.
 
-    Copies are the same graph; only a file above 64 MiB, which is not read whole, is also told by
-    which file it is.
+    Copies are the same graph. Only what is not read whole, a file above 64 MiB, is also told by
+    which file it is; and external data, since ONNX Runtime maps it: who overwrites it in place
+    changes the sessions that have it open, and nobody else's.
 
     raises  OSError if the graph cannot be read
     """
@@ -107,7 +109,7 @@ def graph_identity(graph: Path) -> bytes:
     for path in (graph, *external):
         if path.is_file():  # ONNX Runtime says best what it misses
             state.update(_content(path))
-            if path.stat().st_size > _WHOLE_BYTES:
+            if path != graph or path.stat().st_size > _WHOLE_BYTES:
                 state.update(repr(stamp(path)).encode())
     return state.digest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -56,7 +57,9 @@ def _read(file: ImageFile) -> bytes:
             if stood is not None:
                 file.seek(stood)  # type: ignore[attr-defined]  # it told where it stands
     except ValueError as error:
-        reason = f"its file cannot be read: {error}. Hand in an open file, or its bytes."
+        is_for_writing = isinstance(error, UnsupportedOperation)
+        why = "it is open for writing only" if is_for_writing else str(error).rstrip(".")
+        reason = f"its file cannot be read: {why}. Hand in an open file, or its bytes."
         raise ImageError(reason) from error
     if isinstance(read, bytes | bytearray | memoryview):
         return bytes(read)

@@ -86,6 +86,17 @@ _FAULTS_OF_A_PATH = frozenset(
 _SIGNATURE_BYTES = 16
 """What Pillow looks at to tell a format."""
 
+_SIGNATURES = {
+    "AVIF": (b"\0\0\0\x1cftypavif", b"\0\0\0\x20ftypavif"),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "JPEG": (b"\xff\xd8\xff",),
+    "JPEG2000": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "TIFF": (b"II*\0", b"MM\0*"),
+    "WEBP": (b"RIFFWEBP",),
+}
+"""How whole files begin, to know what is left of one that is shorter than that."""
+
 _WEAK_SIGNATURES = frozenset({"CUR", "DIB", "FLI", "GBR", "MCIDAS", "MPEG", "PCX"})
 """Formats that begin as much else does: with a small number."""
 
@@ -246,7 +257,7 @@ def _instead_of_an_image(source: Path | io.BytesIO) -> str:
     read = ", ".join(_formats())
     if not start:
         return f"it is empty (0 bytes); expected an image file, one of {read}."
-    formats = _formats_by_signature(start)
+    formats = _formats_by_signature(start) or _formats_cut_off(start)
     if ours := [name for name in formats if name in _FORMATS]:
         return (
             f"it is of the format {' or '.join(ours)}, but damaged or cut off: Pillow can make "
@@ -258,6 +269,18 @@ def _instead_of_an_image(source: Path | io.BytesIO) -> str:
             f"one of {read}."
         )
     return f"it starts with the bytes {start[:8]!r}; expected an image file, one of {read}."
+
+
+def _formats_cut_off(start: bytes) -> list[str]:
+    """Name the formats whose signature breaks off where the file does."""
+    if len(start) == 1 or not any(start):  # much begins so
+        return []
+    told = start[:4] + start[8:] if start.startswith(b"RIFF") else start  # a size is between
+    return [
+        name
+        for name, signatures in _SIGNATURES.items()
+        if any(signature.startswith(told) for signature in signatures)
+    ]
 
 
 def _formats_by_signature(start: bytes) -> list[str]:

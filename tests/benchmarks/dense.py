@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fastembed_stream import Runtime, TextEmbedding, catalog, locate
 from fastembed_stream.plan import pack
-from fastembed_stream.session import open_session
+from fastembed_stream.shared_sessions import open_session
 from fastembed_stream.tokens import Tokens
 from tests.benchmarks.material import MODEL, TEST_MODELS, Corpus, corpus, in_turn
 

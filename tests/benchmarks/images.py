@@ -19,7 +19,7 @@ from rich.table import Table
 
 from fastembed_stream import ImageEmbedding, Runtime
 from fastembed_stream.devices import available_cores
-from fastembed_stream.session import open_session
+from fastembed_stream.shared_sessions import open_session
 from tests.benchmarks.material import TEST_MODELS, in_turn
 
 if TYPE_CHECKING:

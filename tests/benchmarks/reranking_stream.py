@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from fastembed_stream import CROSS_ENCODER, Embedder, open_model
+from fastembed_stream import CROSS_ENCODER, OnnxEmbedder, open_model
 from fastembed_stream.plan import pack
 from operators import Batch, Hit, Message, Record
 from operators.retrieval import RerankStage
@@ -92,7 +92,7 @@ def _large(lengths: list[Ints]) -> str:
 def _lengths(batch: Batch) -> tuple[list[Ints], int]:
     """Give the tokens of each query's pairs, int64[n_hits] each, and the measured budget."""
     score = open_model(_MODEL, CROSS_ENCODER, folder=_FOLDER).documents
-    assert isinstance(score, Embedder)
+    assert isinstance(score, OnnxEmbedder)
     pairs = [[(query, text) for text in texts] for query, texts in map(_texts, batch.records)]
     return [score.family.read(each).lengths for each in pairs], score.warm_up()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from fastembed_stream import Embedder, TextEmbedding
+from fastembed_stream import OnnxEmbedder, TextEmbedding
 from fastembed_stream.plan import pack
 from tests.benchmarks.material import MODEL, Corpus, corpus
 
@@ -75,5 +75,5 @@ def _beside(model: TextEmbedding, texts: Corpus) -> tuple[float, list[float]]:
 def _group_s(model: TextEmbedding, texts: Corpus, bulk_s: float) -> float:
     """Tell how long a group takes on its lane, on average."""
     documents = model._opened().documents
-    assert isinstance(documents, Embedder)
+    assert isinstance(documents, OnnxEmbedder)
     return bulk_s * documents.lanes / len(pack(texts.lengths, documents.warm_up()))

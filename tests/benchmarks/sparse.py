@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from fastembed_stream import SparseTextEmbedding, catalog, locate
-from fastembed_stream.recipes import SPARSE_TEXT
+from fastembed_stream.kinds import SPARSE_TEXT
 from flows.demo import docstrings
 from tests.benchmarks.material import TEST_MODELS, Timing, corpus, in_turn
 

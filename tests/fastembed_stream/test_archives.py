@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.families.dense_text import DenseText
 from fastembed_stream.files import Fetching, archive, locate, transfer
 from fastembed_stream.files.fetching import cache_root
 from fastembed_stream.model import HubRepository, Model, Source, Tarball
-from fastembed_stream.recipes import DenseText
 from tests.servers.hub_server import Fault, HubServer
 
 GRAPH = bytes(range(256)) * 40

@@ -108,6 +108,26 @@ def test_the_version_of_the_package_is_told() -> None:
     assert f"\n## {fastembed_stream.__version__}\n" in changes
 
 
+def test_what_is_loaded_again_is_what_it_was() -> None:
+    code = f"""
+{INSTALL}
+import importlib, json, sys
+import fastembed, fastembed.text
+finders = list(sys.meta_path)
+for module in (fastembed_stream, fastembed, fastembed.text):
+    before = set(vars(module)), module.__file__, getattr(module, "__version__", "")
+    again = importlib.reload(module)
+    after = set(vars(again)), again.__file__, getattr(again, "__version__", "")
+    assert before == after, (before, after)
+assert sys.meta_path == finders
+del sys.modules["fastembed_stream"]
+import fastembed_stream
+assert fastembed_stream.open_model and fastembed_stream.TextEmbedding is fastembed.TextEmbedding
+print(json.dumps(fastembed_stream.__file__))
+"""
+    assert told(code).endswith("fastembed_stream/__init__.py")
+
+
 def test_whoever_imports_fastembed_gets_this_package() -> None:
     code = f"""
 {INSTALL}

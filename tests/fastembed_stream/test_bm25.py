@@ -25,8 +25,7 @@ from fastembed_stream import (
 )
 from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.families import bm25 as family
-from fastembed_stream.recipes import SNOWBALL_LANGUAGES
-from fastembed_stream.words import stop_words, token_id
+from fastembed_stream.words import SNOWBALL_LANGUAGES, stop_words, token_id
 from tests.fastembed_stream.tiny_sparse import bm25, same
 
 N_STOP_WORDS = {

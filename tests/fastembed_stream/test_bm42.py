@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from fastembed_stream import SPARSE_TEXT, OpenModel, Runtime, SparseEmbedding, open_model
-from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
-from fastembed_stream.families.bm42 import Bm42Family
+from fastembed_stream.families.bm42 import Bm42, Bm42Family
 from fastembed_stream.families.word_pieces import WordPieces
-from fastembed_stream.recipes import Bm42
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.session import Session
 from fastembed_stream.tokens import Tokens
 from fastembed_stream.words import token_id
@@ -31,7 +30,7 @@ def weighed(
     embed: OpenModel[str, str, SparseEmbedding], text: str, weights: list[float]
 ) -> dict[int, float]:
     """Finish a text as if the first token paid these weights, on average over the heads."""
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     family = embed.documents.family
     assert isinstance(family, Bm42Family)
     reading = family.read([text])
@@ -96,7 +95,7 @@ def test_a_text_without_words_has_an_empty_vector(
 def test_only_the_attention_is_asked_of_the_graph(
     embed: OpenModel[str, str, SparseEmbedding],
 ) -> None:
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     assert list(embed.documents.family.outputs) == ["attention_6"]
 
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import is_dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from pkgutil import iter_modules
+from typing import Any
 
 import pytest
 
-from fastembed_stream import catalog, open_model, opening
+import fastembed_stream
+from fastembed_stream import catalog, families, open_model
 from fastembed_stream.errors import SettingError, UnknownModelError
+from fastembed_stream.families.bm25 import Bm25
+from fastembed_stream.families.bm42 import Bm42
+from fastembed_stream.families.dense_image import DenseImage
+from fastembed_stream.families.dense_text import DenseText
+from fastembed_stream.families.minicoil import MiniCoil
+from fastembed_stream.families.splade import InferenceFreeSplade, Splade
+from fastembed_stream.families.static_text import StaticText
+from fastembed_stream.kinds import KINDS
 from fastembed_stream.model import HubRepository, LocalFolder, Model
 from fastembed_stream.pooling import POOLS
-from fastembed_stream.recipes import (
-    KINDS,
-    Bm25,
-    Bm42,
-    DenseImage,
-    DenseText,
-    InferenceFreeSplade,
-    MiniCoil,
-    Recipe,
-    Splade,
-    StaticText,
-)
 from tests.fastembed_stream.examples import PACKAGED, ROOT
 from tests.fastembed_stream.tiny_models import DIM, row, write
 
@@ -48,8 +48,15 @@ def test_the_models_of_a_kind_ship_under_names_of_their_own() -> None:
     assert PACKAGED in catalog.names()
 
 
-def test_every_recipe_has_a_way_to_open() -> None:
-    assert set(opening._OPEN) == set(get_args(Recipe))
+def test_every_family_stands_at_the_door_of_the_package() -> None:
+    recipes: set[type] = set()
+    for file in iter_modules(families.__path__, f"{families.__name__}."):
+        found = vars(import_module(file.name)).values()
+        classes = {each for each in found if isinstance(each, type) and is_dataclass(each)}
+        recipes |= {each for each in classes if hasattr(each, "kind") and hasattr(each, "open")}
+    assert {each.__name__ for each in recipes} <= set(fastembed_stream.__all__)
+    assert {type(model.recipe) for model in catalog.models()} <= recipes
+    assert len(recipes) == _N_RECIPES
 
 
 def test_every_row_that_ships_says_what_a_user_asks_first() -> None:
@@ -120,6 +127,8 @@ _SHIPPED = {
     "cross-encoder": 8,
 }
 """Rows of each kind: the oracle's, and ours."""
+
+_N_RECIPES = 13
 
 _OURS = {
     ("dense-text", PACKAGED),

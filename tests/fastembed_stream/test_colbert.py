@@ -11,10 +11,9 @@ import pytest
 from fastembed_stream import LATE_TEXT, OpenModel, open_model
 from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ModelFilesError, SettingError
-from fastembed_stream.families.colbert import ColbertDocuments, ColbertQueries
-from fastembed_stream.opened import Embeds
-from fastembed_stream.recipes import Colbert
-from fastembed_stream.session import Runtime
+from fastembed_stream.families.colbert import Colbert, ColbertDocuments, ColbertQueries
+from fastembed_stream.onnx_embedder import OnnxEmbedder
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import MIXED_LENGTHS
 from tests.fastembed_stream.late_models import write_late
@@ -38,8 +37,8 @@ def opened(
     return open_model(model, LATE_TEXT, runtime=ON_CPU, max_tokens=max_tokens)
 
 
-def family(embeds: Embeds[str, Floats], kind: type[Family]) -> Family:
-    assert isinstance(embeds, Embedder)
+def family(embeds: Embedder[str, Floats], kind: type[Family]) -> Family:
+    assert isinstance(embeds, OnnxEmbedder)
     assert isinstance(embeds.family, kind)
     return embeds.family
 
@@ -162,8 +161,8 @@ def test_an_output_that_the_graph_lacks_is_refused(tmp_path: Path) -> None:
 
 def test_documents_and_queries_share_sessions_and_count_apart(tmp_path: Path) -> None:
     colbert = opened(tmp_path)
-    assert isinstance(colbert.documents, Embedder)
-    assert isinstance(colbert.queries, Embedder)
+    assert isinstance(colbert.documents, OnnxEmbedder)
+    assert isinstance(colbert.queries, OnnxEmbedder)
     assert colbert.documents.sessions == colbert.queries.sessions
     colbert(MIXED_LENGTHS)
     assert (colbert.documents.counts.rows, colbert.queries.counts.rows) == (len(MIXED_LENGTHS), 0)

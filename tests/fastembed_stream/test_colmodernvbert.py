@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fastembed_stream import LATE_MULTIMODAL, ColModernVbert, OpenModel, Runtime, open_model
-from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ImageError, ModelFilesError
 from fastembed_stream.families.colmodernvbert import TiledPages, prompt
 from fastembed_stream.families.page_queries import PageQueries
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.values import Floats, ImageInput
 from tests.fastembed_stream.tiny_images import (
     CONFIGS,
@@ -41,13 +41,13 @@ def opened(
 
 
 def pages_of(model: Model) -> TiledPages:
-    assert isinstance(model.documents, Embedder)
+    assert isinstance(model.documents, OnnxEmbedder)
     assert isinstance(model.documents.family, TiledPages)
     return model.documents.family
 
 
 def queries_of(model: Model) -> PageQueries:
-    assert isinstance(model.queries, Embedder)
+    assert isinstance(model.queries, OnnxEmbedder)
     assert isinstance(model.queries.family, PageQueries)
     return model.queries.family
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from fastembed_stream import CROSS_ENCODER, OpenModel, open_model
-from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
-from fastembed_stream.families.cross_encoder import CrossEncoderFamily
-from fastembed_stream.recipes import CrossEncoder
-from fastembed_stream.session import Runtime
+from fastembed_stream.families.cross_encoder import CrossEncoder, CrossEncoderFamily
+from fastembed_stream.onnx_embedder import OnnxEmbedder
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import Pair
 from tests.fastembed_stream.late_models import write_cross_encoder
 from tests.fastembed_stream.tiny_models import Toy, row, write
@@ -28,7 +27,7 @@ def opened(folder: Path, recipe: CrossEncoder | None = None) -> OpenModel[Pair, 
 
 
 def family(model: OpenModel[Pair, Pair, float]) -> CrossEncoderFamily:
-    assert isinstance(model.documents, Embedder)
+    assert isinstance(model.documents, OnnxEmbedder)
     assert isinstance(model.documents.family, CrossEncoderFamily)
     return model.documents.family
 

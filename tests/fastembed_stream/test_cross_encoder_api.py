@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from fastembed_stream import CROSS_ENCODER, ModelSource, Runtime, TextCrossEncoder, catalog
-from fastembed_stream.errors import SettingError, UnknownModelError
+from fastembed_stream.errors import RowError, SettingError, UnknownModelError
 from tests.fastembed_stream.examples import MIXED_LENGTHS
 from tests.fastembed_stream.late_models import write_cross_encoder
 
@@ -100,6 +101,22 @@ def test_scores_come_in_order_from_any_iterable(cross: TextCrossEncoder) -> None
 def test_documents_are_read_lazily(cross: TextCrossEncoder) -> None:
     endless = cross.rerank("a point", itertools.cycle(MIXED_LENGTHS), batch_size=2)
     assert len(list(itertools.islice(endless, 10))) == 10
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"),
+    [
+        (None, r"^Rows: got None; expected a list"),
+        (5, r"^Rows: got 5 of type int"),
+        (b"text", r"^Rows: got one row alone, the bytes b'text'"),
+        (io.BytesIO(b"text"), r"^Rows: got one row alone, of type BytesIO"),
+    ],
+)
+def test_documents_that_are_no_rows_are_an_error_that_says_so(
+    cross: TextCrossEncoder, documents: Any, told: str
+) -> None:
+    with pytest.raises(RowError, match=told):
+        list(cross.rerank("a point", documents))
 
 
 def test_one_pair_or_one_document_is_a_list_of_one(cross: TextCrossEncoder) -> None:

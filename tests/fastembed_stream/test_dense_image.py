@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fastembed_stream import IMAGE, DenseImage, OpenModel, Runtime, open_model
-from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ImageError, ModelFilesError, SettingError
 from fastembed_stream.families.dense_image import DenseImageFamily
 from fastembed_stream.families.images import TOKENS_PER_IMAGE
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.values import Floats, ImageInput
 from tests.fastembed_stream.tiny_images import (
     CONFIGS,
@@ -37,7 +37,7 @@ def opened(folder: Path, recipe: DenseImage | None = None, **runtime: Any) -> Mo
 
 
 def family(model: Model) -> DenseImageFamily:
-    assert isinstance(model.documents, Embedder)
+    assert isinstance(model.documents, OnnxEmbedder)
     assert isinstance(model.documents.family, DenseImageFamily)
     return model.documents.family
 

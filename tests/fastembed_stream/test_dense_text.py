@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from fastembed_stream import OpenModel, open_model
-from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import SettingError
-from fastembed_stream.families.dense_text import DenseTextFamily
-from fastembed_stream.recipes import DenseText
-from fastembed_stream.session import Runtime
+from fastembed_stream.families.dense_text import DenseText, DenseTextFamily
+from fastembed_stream.onnx_embedder import OnnxEmbedder
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.tiny_models import Toy, row, write
 
@@ -24,7 +23,7 @@ TASKED = DenseText(
 
 
 def family(embed: OpenModel[str, str, Floats]) -> DenseTextFamily:
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     assert isinstance(embed.documents.family, DenseTextFamily)
     return embed.documents.family
 
@@ -76,7 +75,7 @@ def test_a_task_is_chosen_by_name_or_number_and_changes_the_vectors(tmp_path: Pa
     embed = open_model(row(write(tmp_path, Toy(task=True)), TASKED), runtime=ON_CPU)
     tasked = family(embed)
     assert tasked.task == 3
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     query = embed.documents.with_family(tasked.for_task("query"))
     assert isinstance(query.family, DenseTextFamily)
     assert query.family.task == tasked.for_task(2).task == 2

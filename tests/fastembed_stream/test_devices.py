@@ -14,10 +14,11 @@ import onnxruntime as ort
 import pytest
 
 from fastembed_stream import open_model
-from fastembed_stream import session as session_module
+from fastembed_stream import providers as providers_module
 from fastembed_stream.devices import available_cores, cuda_devices
 from fastembed_stream.errors import DeviceError, ModelFilesError
-from fastembed_stream.session import Runtime, open_session
+from fastembed_stream.runtime import Runtime
+from fastembed_stream.shared_sessions import open_session
 from tests.fastembed_stream.examples import MIXED_LENGTHS, PACKAGED, ROOT, packaged_model
 from tests.fastembed_stream.tiny_models import write
 
@@ -33,7 +34,7 @@ def graph(tmp_path: Path) -> Path:
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, providers: list[str], gpus: int) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
-    monkeypatch.setattr(session_module, "cuda_devices", lambda: gpus)
+    monkeypatch.setattr(providers_module, "cuda_devices", lambda: gpus)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
 
 

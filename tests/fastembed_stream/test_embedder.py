@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from typing_extensions import override
 
-from fastembed_stream import embedder as embedder_module
-from fastembed_stream.embedder import Embedder
+from fastembed_stream import onnx_embedder
 from fastembed_stream.errors import SettingError
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.session import Session
 from fastembed_stream.tokens import Reading
 from fastembed_stream.values import Feeds, Ints, Outputs
@@ -81,9 +81,9 @@ class Device:
         return cast("Outputs", [feeds["number"] ** 2])
 
 
-def embedder(family: Squares, *devices: Device, budget: int | None = 1) -> Embedder[int, int]:
+def embedder(family: Squares, *devices: Device, budget: int | None = 1) -> OnnxEmbedder[int, int]:
     sessions = cast("Sequence[Session]", devices or (Device(),))
-    return Embedder(family, sessions, budget=budget)
+    return OnnxEmbedder(family, sessions, budget=budget)
 
 
 def test_answers_come_in_the_order_of_the_rows() -> None:
@@ -185,6 +185,23 @@ def test_a_call_after_closing_is_an_error_and_not_a_wait_for_ever() -> None:
         next(squares.stream([1], window=1))
 
 
+def test_a_closed_embedder_measures_nothing_and_says_so() -> None:
+    squares = embedder(Squares(), budget=None)
+    squares.close()
+    for call in (squares.warm_up, lambda: squares([1] * 20_000)):
+        with pytest.raises(RuntimeError, match="closed"):
+            call()
+
+
+def test_what_is_closed_while_it_is_measured_stays_closed() -> None:
+    squares = embedder(Squares())
+    squares.close()
+    squares._lanes.use(cast("tuple[Session, ...]", (Device(lanes=2),)))
+    assert squares.place == "closed"
+    with pytest.raises(RuntimeError, match="closed"):
+        squares([1])
+
+
 def test_closing_cancels_the_groups_that_have_not_started() -> None:
     gate = threading.Event()
     family = Squares()
@@ -195,7 +212,7 @@ def test_closing_cancels_the_groups_that_have_not_started() -> None:
         wait_until(lambda: sum(map(len, waiting.values())) == 49 and bool(family.groups))
         squares.close()
         gate.set()
-        with pytest.raises(CancelledError):
+        with pytest.raises(CancelledError, match="was closed while this call was under way"):
             answers.result(10)
     assert len(family.groups) == 1
 
@@ -277,7 +294,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append(budgets)
         return Calibration(layout=first, budget=6)
 
-    monkeypatch.setattr(embedder_module, "calibrate", calibrate)
+    monkeypatch.setattr(onnx_embedder, "calibrate", calibrate)
     return calls
 
 
@@ -340,7 +357,7 @@ def settle_on_the_other(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         layout.seconds_for(budgets[0])
         return Calibration(layout=layout, budget=budgets[0])
 
-    monkeypatch.setattr(embedder_module, "calibrate", calibrate)
+    monkeypatch.setattr(onnx_embedder, "calibrate", calibrate)
     return calls
 
 

@@ -18,9 +18,10 @@ import fastembed_stream
 from fastembed_stream import Device, ModelSource, PoolingType, Runtime, TextEmbedding, catalog
 from fastembed_stream.devices import cuda_devices
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError, UnknownModelError
+from fastembed_stream.families.dense_text import DenseText
 from fastembed_stream.fastembed_api import drop_in as api_module
+from fastembed_stream.kinds import DENSE_TEXT
 from fastembed_stream.model import HubRepository, Tarball
-from fastembed_stream.recipes import DENSE_TEXT, DenseText
 from tests.fastembed_stream.examples import MIXED_LENGTHS, PACKAGED, ROOT, packaged_model
 from tests.fastembed_stream.tiny_models import DIM, Toy, row, write, write_static
 

@@ -22,6 +22,9 @@ import pytest
 
 from fastembed_stream.catalog.dense_text import MODELS
 from fastembed_stream.errors import ModelFilesError, SettingError
+from fastembed_stream.families.dense_image import DenseImage
+from fastembed_stream.families.dense_text import DenseText
+from fastembed_stream.families.static_text import StaticText
 from fastembed_stream.files import Fetching, fingerprint, locate, transfer
 from fastembed_stream.files import package as package_source
 from fastembed_stream.files.fetching import cache_root
@@ -33,7 +36,6 @@ from fastembed_stream.model import (
     Source,
     Tarball,
 )
-from fastembed_stream.recipes import DenseImage, DenseText, StaticText
 from tests.servers.hub_server import Fault, HubServer
 
 ROOT = Path(__file__).parents[2]
@@ -496,7 +498,7 @@ def test_two_processes_at_once_fetch_once(hub: HubServer, fetching: Fetching) ->
     hub.files["onnx/model.onnx"] = os.urandom(4_000_000)
     code = (
         "import sys; from pathlib import Path; from fastembed_stream.files import *; "
-        "from fastembed_stream.model import *; from fastembed_stream.recipes import *; "
+        "from fastembed_stream.model import *; from fastembed_stream.families.dense_text import *; "
         "print(locate(Model(name='org/tiny', dim=8, "
         "source=HubRepository(repo='org/tiny'), model_file='onnx/model.onnx', "
         "recipe=DenseText(pooling='mean', normalize=True)), "
@@ -789,7 +791,7 @@ def test_two_processes_at_once_build_one_package_folder(
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); "
         "from fastembed_stream.files import *; from fastembed_stream.model import *; "
-        "from fastembed_stream.recipes import *; "
+        "from fastembed_stream.families.dense_text import *; "
         "print(locate(Model(name='org/tiny', dim=8, source=InstalledPackage("
         f"package='tiny_package', extra='demo', sha256={package.sha256!r}, "
         "tokenizer='bert-base-uncased'), model_file='model.onnx', max_tokens=256, "

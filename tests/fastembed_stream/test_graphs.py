@@ -35,8 +35,10 @@ from fastembed_stream import (
     catalog,
     open_model,
 )
+from fastembed_stream.families.splade import Splade
+from fastembed_stream.kinds import SPARSE_TEXT, Kind
 from fastembed_stream.positions import Positions
-from fastembed_stream.recipes import SPARSE_TEXT, Kind, Recipe, Splade
+from fastembed_stream.recipe import Recipe
 from tests.fastembed_stream.late_models import write_cross_encoder, write_late
 from tests.fastembed_stream.tiny_images import write_colpali, write_image_model
 from tests.fastembed_stream.tiny_models import (
@@ -366,6 +368,7 @@ DENSE = DenseText(pooling="mean", normalize=True)
         (_bm42, replace(DENSE, output="attention_6"), DIM, r"Pooling 'mean' expects"),
         (write, CrossEncoder(), 0, r"should give scores of shape \(batch, labels\)"),
         (_bm42, Splade(output="attention_6"), 0, r"SPLADE expects the graph to give logits"),
+        (write, Splade(), 0, rf"SPLADE expects .*, one for each of {len(VOCABULARY)} words"),
         (write, replace(DENSE, pooling="none"), DIM, r"Pooling 'none' expects .* \(batch, 16\)"),
     ],
 )

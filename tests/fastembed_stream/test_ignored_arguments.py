@@ -11,9 +11,9 @@ import pytest
 
 from fastembed_stream import Runtime, SparseTextEmbedding, TextCrossEncoder, TextEmbedding, catalog
 from fastembed_stream.errors import SettingError
+from fastembed_stream.families.bm25 import Bm25 as Bm25Recipe
+from fastembed_stream.families.cross_encoder import CrossEncoder
 from fastembed_stream.fastembed_api import Bm25
-from fastembed_stream.recipes import Bm25 as Bm25Recipe
-from fastembed_stream.recipes import CrossEncoder
 from tests.fastembed_stream.late_models import write_cross_encoder
 from tests.fastembed_stream.tiny_models import row, write
 from tests.fastembed_stream.tiny_sparse import same

@@ -18,8 +18,8 @@ from PIL import Image
 
 from fastembed_stream import IMAGE, ImageEmbedding, ModelSource, Runtime, catalog
 from fastembed_stream.errors import ImageError, SettingError, UnknownModelError
+from fastembed_stream.families.dense_image import DenseImage
 from fastembed_stream.model import HubRepository
-from fastembed_stream.recipes import DenseImage
 from tests.fastembed_stream.examples import ROOT
 from tests.fastembed_stream.tiny_images import (
     FILES,

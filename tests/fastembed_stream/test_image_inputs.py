@@ -124,7 +124,8 @@ def _closed() -> io.BytesIO:
     [
         (lambda _: io.StringIO("text"), r"opened as text; open it in binary mode, such as 'rb'"),
         (lambda path: path.open(encoding="latin-1"), r"opened as text"),
-        (lambda _: _closed(), r"its file cannot be read: I/O operation on closed file"),
+        (lambda _: _closed(), r"its file cannot be read: I/O operation on closed file\. Hand in"),
+        (lambda path: (path.parent / "new").open("wb"), r"it is open for writing only\. Hand in"),
         (lambda _: Forward("text"), r"its read\(\) gave str; expected bytes"),
         (lambda _: Forward(None), r"its read\(\) gave NoneType; expected bytes"),
         (lambda _: io.BytesIO(b""), r"it is empty \(0 bytes\)"),
@@ -176,6 +177,15 @@ def test_a_damaged_file_is_told_as_damaged_and_never_as_another_kind(kind: str) 
                 n_named += f"of the format {kind}, but damaged or cut off" in told
                 assert "damaged or cut off" in told or "Expected a whole file" in told
     assert n_named or kind in {"PPM", "BMP", "TIFF", "GIF", "ICO", "WEBP"}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "JPEG2000"])
+def test_a_file_that_ends_within_its_signature_is_told_as_cut_off(kind: str) -> None:
+    whole = saved(picture(40, 30), kind)
+    for n_bytes in range(4 if kind == "JPEG2000" else 2, 12):
+        with pytest.raises(ImageError) as failed:
+            READER.rgb(whole[:n_bytes])
+        assert "starts with the bytes" not in str(failed.value)
 
 
 def test_the_message_for_a_damaged_png_says_what_is_known(tmp_path: Path) -> None:

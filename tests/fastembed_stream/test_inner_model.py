@@ -19,12 +19,13 @@ from fastembed_stream import (
     TextEmbedding,
     catalog,
 )
+from fastembed_stream.families.colbert import Colbert
+from fastembed_stream.families.cross_encoder import CrossEncoder
 from fastembed_stream.fastembed_api.descriptions import (
     BaseModelDescription,
     DenseModelDescription,
     SparseModelDescription,
 )
-from fastembed_stream.recipes import Colbert, CrossEncoder
 from tests.fastembed_stream.late_models import write_cross_encoder, write_late
 from tests.fastembed_stream.tiny_images import IMAGES, image_row, write_image_model
 from tests.fastembed_stream.tiny_models import DIM, row, write, write_static

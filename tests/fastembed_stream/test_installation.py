@@ -37,7 +37,8 @@ import logging
 from pathlib import Path
 logging.basicConfig(format="LOGGED %(levelname)s %(message)s")
 from fastembed_stream.errors import DeviceError
-from fastembed_stream.session import Runtime, open_session
+from fastembed_stream.runtime import Runtime
+from fastembed_stream.shared_sessions import open_session
 try:
     for threads in (1, 2):
         session = open_session(Path({graph!r}), Runtime(device={device!r}, threads=threads))

@@ -13,7 +13,8 @@ import pytest
 
 from fastembed_stream import LATE_TEXT, LateInteractionTextEmbedding, ModelSource, Runtime, catalog
 from fastembed_stream.errors import SettingError, UnknownModelError
-from fastembed_stream.recipes import Colbert, TokenEmbeddings
+from fastembed_stream.families.colbert import Colbert
+from fastembed_stream.families.token_embeddings import TokenEmbeddings
 from tests.fastembed_stream.examples import MIXED_LENGTHS
 from tests.fastembed_stream.late_models import write_late
 from tests.fastembed_stream.tiny_models import DIM, row

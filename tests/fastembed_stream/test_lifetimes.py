@@ -11,8 +11,9 @@ import sys
 import textwrap
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +23,8 @@ import pytest
 from typing_extensions import override
 
 from fastembed_stream import (
-    Embedder,
+    SPARSE_TEXT,
+    OnnxEmbedder,
     OpenModel,
     Runtime,
     SparseTextEmbedding,
@@ -30,7 +32,8 @@ from fastembed_stream import (
     open_model,
 )
 from fastembed_stream.errors import DeviceError, ModelFilesError
-from fastembed_stream.session import Session, open_session
+from fastembed_stream.session import Session
+from fastembed_stream.shared_sessions import open_session
 from fastembed_stream.values import Feeds, Floats, Outputs
 from tests.fastembed_stream.examples import PACKAGED, packaged_model
 from tests.fastembed_stream.test_embedder import Device, Squares, embedder
@@ -48,7 +51,7 @@ def vector(folder: Path) -> Floats:
 
 
 def sessions(embed: OpenModel[Any, Any, Any]) -> tuple[Session, ...]:
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     return embed.documents.sessions
 
 
@@ -124,10 +127,10 @@ def test_a_large_file_is_never_taken_for_another(
 def test_a_graph_that_is_replaced_while_it_is_read_is_read_again(
     folder: Path, another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fastembed_stream import session as session_module
+    from fastembed_stream import providers, shared_sessions
 
     expected = vector(another)
-    ordinary, n_opened = session_module._opened, 0
+    ordinary, n_opened = providers.new_session, 0
 
     def replaced(graph: Path, *arguments: Any) -> Session:
         nonlocal n_opened
@@ -137,7 +140,7 @@ def test_a_graph_that_is_replaced_while_it_is_read_is_read_again(
             shutil.copy(another / "model.onnx", graph)
         return opened
 
-    monkeypatch.setattr(session_module, "_opened", replaced)
+    monkeypatch.setattr(shared_sessions, "new_session", replaced)
     np.testing.assert_array_equal(vector(folder), expected)
     assert n_opened == 2
 
@@ -150,6 +153,16 @@ def test_the_other_layout_of_a_graph_that_was_replaced_is_not_taken(
     shutil.copy(another / "model.onnx", folder / "model.onnx")
     with pytest.raises(ModelFilesError, match="was replaced since the model was opened"):
         session.other()
+
+
+def test_weights_overwritten_in_place_harm_no_model_of_another_folder(tmp_path: Path) -> None:
+    folder, copy, another = (
+        write(tmp_path / str(number), Toy(external=True, seed=number == 2)) for number in range(3)
+    )
+    expected = vector(copy)
+    with open_model(row(folder), runtime=ON_CPU):  # ONNX Runtime maps the file
+        shutil.copy(another / "model.onnx_data", folder / "model.onnx_data")
+        np.testing.assert_array_equal(vector(copy), expected)
 
 
 # Memory
@@ -175,6 +188,39 @@ def test_a_model_that_is_dropped_without_a_word_is_gone_too(folder: Path) -> Non
     del model
     gc.collect()
     wait_until(lambda: gone() is None)
+
+
+def test_a_session_that_is_going_is_never_given_to_who_opens_it_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Session] = []
+
+    @contextmanager
+    def interrupted() -> Iterator[None]:
+        found.append(open_session(folder / "model.onnx", ON_CPU))  # as another thread may
+        yield
+
+    session = open_session(folder / "model.onnx", ON_CPU)
+    monkeypatch.setattr("fastembed_stream.session._memory_given_back", interrupted)
+    del session
+    monkeypatch.undo()
+    assert found[0].bound.get_inputs()
+
+
+def test_threads_whose_first_calls_come_at_once_open_one_model() -> None:
+    model = TextEmbedding(
+        PACKAGED, specific_model_path=str(packaged_model()), lazy_load=True, threads=1
+    )
+    start = threading.Barrier(4)
+
+    def opened(_: int) -> object:
+        start.wait(10)
+        list(model.embed("a text"))
+        return model._open
+
+    with ThreadPoolExecutor(4) as callers:
+        assert len({id(each) for each in callers.map(opened, range(4))}) == 1
+    assert model.counts.rows == 4
 
 
 def test_a_closed_class_opens_again_at_its_next_call() -> None:
@@ -279,16 +325,62 @@ ENDS: dict[str, tuple[str, int, str]] = {
         "",
     ),
     "a model that is closed meanwhile": ("model.close()\nsys.exit(9)", 9, ""),
+    "daemon threads that open models": (
+        (
+            "def opens():\n"
+            "    while True: TextEmbedding('PACKAGED', threads=1)\n"
+            "for _ in range(4): threading.Thread(target=opens, daemon=True).start()\n"
+            "time.sleep(0.5)\nsys.exit(11)"
+        ),
+        11,
+        "",
+    ),
 }
 
 
 @pytest.mark.parametrize(("how", "layout"), in_layouts(ENDS, "sys.exit", "ctrl-c"))
 def test_a_program_ends_as_it_meant_to_while_groups_run(how: str, layout: dict[str, int]) -> None:
     end, code, last = ENDS[how]
-    script = WORKING.replace("PACKAGED", PACKAGED).replace("LAYOUT", repr(layout))
-    run = child(textwrap.dedent(script) + end, expected=code)
+    script = (textwrap.dedent(WORKING) + end).replace("PACKAGED", PACKAGED)
+    run = child(script.replace("LAYOUT", repr(layout)), expected=code)
     assert run.stdout == "under way\n"
     assert run.stderr.strip().splitlines()[-1:] == ([last] if last else [])
+
+
+LATE = {
+    "reads on": "list(vectors)",
+    "calls anew": "list(model.embed('a text'))",
+    "opens another": "open_model('PACKAGED', runtime=Runtime(device='cpu', lanes=3))(['a text'])",
+}
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_an_exit_handler_that_comes_too_late_is_told_so_and_never_waits(what: str) -> None:
+    script = """
+        import atexit, sys
+
+        def late() -> None:  # registered first, so it runs last
+            LATE
+
+        atexit.register(late)
+        from fastembed_stream import Runtime, TextEmbedding, open_model
+
+        model = TextEmbedding("PACKAGED", runtime=Runtime(device="cpu", token_budget=1024))
+        vectors = model.embed(["word " * 200] * 100, batch_size=16)
+        next(vectors)
+        sys.exit(3)
+    """
+    run = child(script.replace("LATE", LATE[what]).replace("PACKAGED", PACKAGED), expected=3)
+    [error] = [line for line in run.stderr.splitlines() if "Error: " in line]
+    assert error.startswith("RuntimeError: The program is ending, and models run no more.")
+
+
+def test_an_exit_handler_that_comes_in_time_may_use_a_model() -> None:
+    script = textwrap.dedent(WORKING) + (
+        "import atexit\natexit.register(lambda: print(len(list(model.embed(['a', 'b'])))))\n"
+    )
+    script = script.replace("PACKAGED", PACKAGED).replace("LAYOUT", "{'threads': 2}")
+    assert child(script, expected=0).stdout == "under way\n2\n"
 
 
 def test_at_the_end_threads_that_wait_for_other_threads_are_woken_and_end() -> None:
@@ -474,7 +566,7 @@ class Ticking(Device):
         return super().run(outputs, feeds)
 
 
-def n_waiting(squares: Embedder[int, int]) -> int:
+def n_waiting(squares: OnnxEmbedder[int, int]) -> int:
     return sum(map(len, squares._lanes._threads._pool._waiting.values()))
 
 
@@ -541,7 +633,7 @@ def test_an_open_model_says_what_it_is_and_where_it_runs(folder: Path) -> None:
     assert (
         repr(embed) == f"<OpenModel {name}: dense-text (DenseText), {DIM} dimensions, cpu, 3 lanes>"
     )
-    assert repr(embed.documents) == "<Embedder DenseTextFamily, cpu, 3 lanes>"
+    assert repr(embed.documents) == "<OnnxEmbedder DenseTextFamily, cpu, 3 lanes>"
     embed.close()
     assert repr(embed).endswith(", closed>")
 
@@ -595,6 +687,10 @@ def test_what_cannot_travel_says_so(folder: Path) -> None:
     embed = open_model(row(folder), runtime=ON_CPU)
     with pytest.raises(TypeError, match="pickle the OpenModel that it belongs to"):
         pickle.dumps(embed.documents)
+    words = open_model("Qdrant/bm25", SPARSE_TEXT)
+    assert repr(words.documents) == "<PlainEmbedder Bm25Family, no graph, on the caller's thread>"
+    with pytest.raises(TypeError, match="pickle the OpenModel that it belongs to"):
+        pickle.dumps(words.documents)
     bare = replace(embed, reopen=None)
     with pytest.raises(TypeError, match="not made by `open_model`"):
         pickle.dumps(bare)

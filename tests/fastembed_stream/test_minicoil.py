@@ -10,9 +10,9 @@ import pytest
 
 from fastembed_stream import SPARSE_TEXT, OpenModel, Runtime, SparseEmbedding, open_model
 from fastembed_stream.errors import ModelFilesError, SettingError
+from fastembed_stream.families.minicoil import MiniCoil
 from fastembed_stream.families.minicoil_files import Lexicon, Meanings
 from fastembed_stream.model import Model
-from fastembed_stream.recipes import MiniCoil
 from fastembed_stream.words import bm25_weights, snowball
 from tests.fastembed_stream.tiny_models import row
 from tests.fastembed_stream.tiny_sparse import KNOWN, N_MEANINGS, write_minicoil

@@ -31,7 +31,9 @@ from fastembed_stream import (
     open_model,
 )
 from fastembed_stream.errors import SettingError
-from fastembed_stream.recipes import ColPali, DenseImage, Splade
+from fastembed_stream.families.colpali import ColPali
+from fastembed_stream.families.dense_image import DenseImage
+from fastembed_stream.families.splade import Splade
 from tests.fastembed_stream.late_models import write_cross_encoder, write_late
 from tests.fastembed_stream.tiny_images import (
     PAGE_DIM,

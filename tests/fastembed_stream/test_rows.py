@@ -31,9 +31,10 @@ from fastembed_stream import (
     catalog,
     open_model,
 )
+from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import FastembedStreamError, ImageError
-from fastembed_stream.opened import Embeds
-from fastembed_stream.recipes import SPARSE_TEXT, StaticText
+from fastembed_stream.families.static_text import StaticText
+from fastembed_stream.kinds import SPARSE_TEXT
 from tests.fastembed_stream.late_models import write_cross_encoder, write_late
 from tests.fastembed_stream.tiny_images import (
     FILES,
@@ -102,7 +103,7 @@ OPENS: dict[str, Callable[[Path], Any]] = {
     "ColBERT": _late,
     "token embeddings": _tokens,
 }
-CALLS: dict[str, Callable[[Any], Embeds[Any, Any]]] = {
+CALLS: dict[str, Callable[[Any], Embedder[Any, Any]]] = {
     "model": lambda model: model,
     "documents": lambda model: model.documents,
     "queries": lambda model: model.queries,
@@ -114,7 +115,7 @@ CASES = [
 
 
 @pytest.fixture
-def embed(request: pytest.FixtureRequest, tmp_path: Path) -> Embeds[Any, Any]:
+def embed(request: pytest.FixtureRequest, tmp_path: Path) -> Embedder[Any, Any]:
     name, call = request.param
     return CALLS[call]({**OPENS, "pages": _pages}[name](tmp_path))
 
@@ -166,7 +167,7 @@ def same(got: Any, expected: Any) -> None:
 
 
 @over_all_families
-def test_whatever_holds_rows_is_read_once(embed: Embeds[Any, Any]) -> None:
+def test_whatever_holds_rows_is_read_once(embed: Embedder[Any, Any]) -> None:
     expected = embed(TEXTS)
     for hold in HOLDERS.values():
         same(embed(hold(TEXTS)), expected)
@@ -180,7 +181,7 @@ def test_whatever_holds_rows_is_read_once(embed: Embeds[Any, Any]) -> None:
 
 
 @over_all_families
-def test_no_rows_have_no_answers(embed: Embeds[Any, Any]) -> None:
+def test_no_rows_have_no_answers(embed: Embedder[Any, Any]) -> None:
     empty: list[Any] = [[], (), iter(()), np.array([], dtype=str), Series([]), {}.keys(), set()]
     for nothing in empty:
         assert embed(nothing) == []
@@ -204,7 +205,7 @@ def test_no_rows_have_no_answers(embed: Embeds[Any, Any]) -> None:
     ],
 )
 def test_one_row_alone_is_an_error_that_says_so(
-    embed: Embeds[Any, Any], alone: Any, told: str
+    embed: Embedder[Any, Any], alone: Any, told: str
 ) -> None:
     for call in (embed, embed.count_tokens, lambda rows: list(embed.stream(rows, window=2))):
         with pytest.raises(RowError, match=rf"^Rows: got .*{told.removeprefix('got ')}") as failed:
@@ -225,6 +226,7 @@ BAD: list[tuple[Any, str]] = [
     (None, "it is None; expected str"),
     (float("nan"), "it is nan of type float; .* missing value"),
     (np.float32("nan"), "of type float32; .* missing value"),
+    (2.5, r"it is 2.5 of type float; expected str\.$"),
     (b"text", r"it is b'text' of type bytes; expected str. Decode it"),
     (7, "it is 7 of type int"),
     (["a", "b"], "of type list"),
@@ -239,7 +241,7 @@ BAD: list[tuple[Any, str]] = [
 @over_all_families
 @pytest.mark.parametrize(("bad", "told"), BAD)
 def test_a_bad_text_is_named_by_its_position_and_type(
-    embed: Embeds[Any, Any], bad: Any, told: str
+    embed: Embedder[Any, Any], bad: Any, told: str
 ) -> None:
     rows = [*TEXTS, "日本語", bad, *TEXTS]
     for call in (embed, embed.count_tokens):

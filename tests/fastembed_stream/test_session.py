@@ -14,10 +14,11 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from fastembed_stream import catalog, locate
-from fastembed_stream import session as session_module
+from fastembed_stream import catalog, locate, providers, shared_sessions
 from fastembed_stream.errors import DeviceError, ModelFilesError, SettingError
-from fastembed_stream.session import Runtime, Session, keep, open_session
+from fastembed_stream.runtime import Runtime
+from fastembed_stream.session import Session
+from fastembed_stream.shared_sessions import keep, open_session
 from fastembed_stream.values import Feeds
 from tests.fastembed_stream.tiny_models import Toy, write
 
@@ -70,13 +71,13 @@ def test_threads_that_open_the_same_graph_at_once_open_it_once(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Session] = []
-    ordinary = session_module._opened
+    ordinary = providers.new_session
 
     def counted(*arguments: Any) -> Session:
         opened.append(ordinary(*arguments))
         return opened[-1]
 
-    monkeypatch.setattr(session_module, "_opened", counted)
+    monkeypatch.setattr(shared_sessions, "new_session", counted)
     runtime = replace(ON_CPU, threads=3)
     threads = [threading.Thread(target=open_session, args=(graph, runtime)) for _ in range(4)]
     for thread in threads:
@@ -133,7 +134,7 @@ def test_given_lanes_and_a_single_thread_have_no_other_layout(
 
 
 def test_a_large_graph_is_not_opened_twice(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "_CHEAP_TO_OPEN_BYTES", graph.stat().st_size - 1)
+    monkeypatch.setattr(providers, "_CHEAP_TO_OPEN_BYTES", graph.stat().st_size - 1)
     assert open_session(graph, Runtime(device="cpu", threads=6)).other is None
 
 
@@ -156,7 +157,7 @@ def test_onnx_runtime_never_falls_back_by_itself(graph: Path) -> None:
 def test_without_a_setting_all_cores_of_the_process_are_used(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "available_cores", lambda: 5)
+    monkeypatch.setattr(providers, "available_cores", lambda: 5)
     assert open_session(graph, Runtime(device="cpu", token_budget=77)).lanes == 5
 
 

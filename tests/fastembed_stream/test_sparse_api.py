@@ -22,7 +22,7 @@ from fastembed_stream import (
     catalog,
 )
 from fastembed_stream.errors import SettingError, UnknownModelError
-from fastembed_stream.recipes import DenseText
+from fastembed_stream.families.dense_text import DenseText
 from tests.fastembed_stream.tiny_sparse import (
     bm25,
     same,

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from fastembed_stream import SPARSE_TEXT, OpenModel, Runtime, SparseEmbedding, open_model
-from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ModelFilesError, SettingError
-from fastembed_stream.families.splade import SpladeFamily, most_over_tokens
+from fastembed_stream.families.splade import Splade, SpladeFamily, most_over_tokens
 from fastembed_stream.model import Model
-from fastembed_stream.recipes import Splade
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.session import Session
 from tests.fastembed_stream.tiny_models import VOCABULARY, row, write
 from tests.fastembed_stream.tiny_sparse import same, write_inference_free, write_splade
@@ -26,7 +25,7 @@ def opened(model: Model) -> OpenModel[str, str, SparseEmbedding]:
 
 
 def family(embed: OpenModel[str, str, SparseEmbedding]) -> SpladeFamily:
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     assert isinstance(embed.documents.family, SpladeFamily)
     return embed.documents.family
 

@@ -12,7 +12,7 @@ import pytest
 
 from fastembed_stream import OpenModel, open_model
 from fastembed_stream.errors import ModelFilesError, SettingError
-from fastembed_stream.recipes import StaticText
+from fastembed_stream.families.static_text import StaticText
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.tiny_models import DIM, VOCABULARY, row, safetensors, write_static
 

@@ -9,9 +9,9 @@ import pytest
 
 from fastembed_stream import LATE_TEXT, OpenModel, catalog, open_model
 from fastembed_stream.errors import SettingError
-from fastembed_stream.families.token_embeddings import token_vectors
-from fastembed_stream.recipes import DenseText, TokenEmbeddings
-from fastembed_stream.session import Runtime
+from fastembed_stream.families.dense_text import DenseText
+from fastembed_stream.families.token_embeddings import TokenEmbeddings, token_vectors
+from fastembed_stream.runtime import Runtime
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import MIXED_LENGTHS
 from tests.fastembed_stream.tiny_models import DIM, Toy, row, write

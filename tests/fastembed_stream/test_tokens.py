@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +271,21 @@ def test_reading_changes_nothing_of_the_tokenizer(folder: Path) -> None:
     before = tokenizer.to_str()
     tokens.read(["a", LONG, "the " * 5000])
     assert tokenizer.to_str() == before
+
+
+def test_many_texts_are_read_a_part_at_a_time_so_that_the_end_of_a_program_is_heard(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = ["stream of text", "a", LONG, ""] * 200
+    expected = [ids_of(tokens, text) for text in many[:4]] * 200
+    n_parts = 0
+
+    @contextmanager
+    def noted() -> Iterator[None]:
+        nonlocal n_parts
+        n_parts += 1
+        yield
+
+    monkeypatch.setattr("fastembed_stream.tokens.native_call", noted)
+    assert [ids.tolist() for ids in tokens.read(many).ids] == expected
+    assert n_parts == 4

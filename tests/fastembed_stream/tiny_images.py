@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from fastembed_stream.families.colmodernvbert import ColModernVbert
+from fastembed_stream.families.colpali import ColPali
+from fastembed_stream.families.dense_image import DenseImage
 from fastembed_stream.model import Model
-from fastembed_stream.recipes import ColModernVbert, ColPali, DenseImage
 from tests.fastembed_stream.tiny_models import VOCABULARY, row, write_tokenizer
 
 EDGE = 32

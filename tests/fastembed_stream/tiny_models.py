@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from fastembed_stream.families.dense_text import DenseText
 from fastembed_stream.model import LocalFolder, Model
-from fastembed_stream.recipes import DenseText, Recipe
+from fastembed_stream.recipe import Recipe
 
 DIM = 16
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -11,8 +11,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from fastembed_stream.families.bm25 import Bm25
+from fastembed_stream.families.bm42 import Bm42
+from fastembed_stream.families.minicoil import MiniCoil
+from fastembed_stream.families.splade import InferenceFreeSplade, Splade
 from fastembed_stream.model import Model, PackageData
-from fastembed_stream.recipes import Bm25, Bm42, InferenceFreeSplade, MiniCoil, Splade
 from fastembed_stream.values import SparseEmbedding
 from tests.fastembed_stream.tiny_models import DIM, VOCABULARY, Toy, graph, row, write_tokenizer
 

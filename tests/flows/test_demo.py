@@ -17,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fastembed_stream import catalog
-from fastembed_stream.recipes import KINDS, Kind
+from fastembed_stream.kinds import KINDS, Kind
 from flows import cli, demo, text_to_qdrant
 from flows.cli import app
 from flows.demo import FLOWS, MODES, docstrings

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastembed_stream import CROSS_ENCODER, OpenModel, Runtime, open_model
+from fastembed_stream.families.cross_encoder import CrossEncoder
 from fastembed_stream.model import Model
-from fastembed_stream.recipes import CrossEncoder
 from fastembed_stream.values import Pair
 from tests.fastembed_stream.examples import MIXED_LENGTHS, ODD_TEXTS, real_model, texts
 from tests.fastembed_stream.late_models import write_cross_encoder

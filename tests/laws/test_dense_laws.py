@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastembed_stream import OpenModel
-from fastembed_stream.embedder import Embedder
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import MIXED_LENGTHS, ODD_TEXTS, texts
 from tests.fastembed_stream.tiny_models import Toy, row, write
@@ -117,7 +117,7 @@ def test_the_lanes_change_no_vector(kind: Kind, folder: Path, alone: Floats, lan
 
 def test_two_sessions_give_what_one_gives(kind: Kind, folder: Path, alone: Floats) -> None:
     embedder = kind.open(folder, device_ids=(0, 1))
-    assert not isinstance(embedder, Embedder) or len(set(embedder.sessions)) == 2
+    assert not isinstance(embedder, OnnxEmbedder) or len(set(embedder.sessions)) == 2
     close(kind, embedder(TEXTS), alone)
     embedder.close()
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastembed_stream import ColModernVbert, ColPali, DenseImage, OpenModel, Runtime, open_model
-from fastembed_stream.embedder import Embedder
 from fastembed_stream.errors import ImageError
 from fastembed_stream.model import LocalFolder, Model
+from fastembed_stream.onnx_embedder import OnnxEmbedder
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import MIXED_LENGTHS, ODD_TEXTS, real_model, texts
 from tests.fastembed_stream.tiny_images import (
@@ -276,8 +276,8 @@ def test_any_queries_alone_equal_themselves_in_a_batch(
 def test_pages_and_queries_share_sessions_and_lanes(tmp_path: Path, name: str) -> None:
     model = KINDS[name].open(tmp_path)
     pages, queries = model.documents, model.queries
-    assert isinstance(pages, Embedder)
-    assert isinstance(queries, Embedder)
+    assert isinstance(pages, OnnxEmbedder)
+    assert isinstance(queries, OnnxEmbedder)
     assert pages.sessions == queries.sessions
     with ThreadPoolExecutor(2) as callers:
         both = callers.submit(pages, PICTURES), callers.submit(queries, TEXTS)

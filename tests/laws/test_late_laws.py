@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastembed_stream import LATE_TEXT, OpenModel, Runtime, catalog, open_model
+from fastembed_stream.embedder import Embedder
+from fastembed_stream.families.colbert import Colbert
+from fastembed_stream.families.token_embeddings import TokenEmbeddings
 from fastembed_stream.model import Model
-from fastembed_stream.opened import Embeds
-from fastembed_stream.recipes import Colbert, Recipe, TokenEmbeddings
+from fastembed_stream.recipe import Recipe
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import MIXED_LENGTHS, ODD_TEXTS, real_model, texts
 from tests.fastembed_stream.late_models import write_late
@@ -96,7 +98,7 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def embed(asked: Asked) -> Iterator[Embeds[str, Floats]]:
+def embed(asked: Asked) -> Iterator[Embedder[str, Floats]]:
     kind, folder, side = asked
     model = kind.open(folder)
     yield getattr(model, side)
@@ -104,7 +106,7 @@ def embed(asked: Asked) -> Iterator[Embeds[str, Floats]]:
 
 
 @pytest.fixture(scope="module")
-def alone(embed: Embeds[str, Floats]) -> list[Floats]:
+def alone(embed: Embedder[str, Floats]) -> list[Floats]:
     """Embed each text in a call of its own, float32[n_tokens, dim] each."""
     return [embed([text])[0] for text in TEXTS]
 
@@ -124,7 +126,7 @@ def test_vectors_are_float32_and_different_where_texts_are(alone: list[Floats]) 
 
 
 def test_a_text_alone_equals_the_text_in_a_batch(
-    asked: Asked, embed: Embeds[str, Floats], alone: list[Floats]
+    asked: Asked, embed: Embedder[str, Floats], alone: list[Floats]
 ) -> None:
     close(asked, embed(TEXTS), alone)
 
@@ -132,7 +134,7 @@ def test_a_text_alone_equals_the_text_in_a_batch(
 @settings(max_examples=4)
 @given(st.permutations(range(len(TEXTS))))
 def test_order_in_is_order_out(
-    asked: Asked, embed: Embeds[str, Floats], alone: list[Floats], order: list[int]
+    asked: Asked, embed: Embedder[str, Floats], alone: list[Floats], order: list[int]
 ) -> None:
     close(asked, embed([TEXTS[n] for n in order]), [alone[n] for n in order])
 
@@ -140,14 +142,14 @@ def test_order_in_is_order_out(
 @settings(max_examples=5)
 @given(st.lists(texts, min_size=1, max_size=6))
 def test_any_texts_alone_equal_themselves_in_a_batch(
-    asked: Asked, embed: Embeds[str, Floats], several: list[str]
+    asked: Asked, embed: Embedder[str, Floats], several: list[str]
 ) -> None:
     close(asked, embed(several), [embed([text])[0] for text in several])
 
 
 @pytest.mark.parametrize("window", [1, 2, 5, 1000])
 def test_a_stream_gives_the_same_whatever_the_window(
-    asked: Asked, embed: Embeds[str, Floats], alone: list[Floats], window: int
+    asked: Asked, embed: Embedder[str, Floats], alone: list[Floats], window: int
 ) -> None:
     close(asked, list(embed.stream(iter(TEXTS), window=window)), alone)
 
@@ -173,7 +175,7 @@ def test_budgets_lanes_and_sessions_change_no_vector(
 
 
 def test_threads_that_call_at_once_get_their_own_answers(
-    asked: Asked, embed: Embeds[str, Floats], alone: list[Floats]
+    asked: Asked, embed: Embedder[str, Floats], alone: list[Floats]
 ) -> None:
     parts = [range(n, len(TEXTS), 3) for n in range(3)]
     with ThreadPoolExecutor(3) as callers:
@@ -183,7 +185,7 @@ def test_threads_that_call_at_once_get_their_own_answers(
 
 
 def test_documents_have_a_vector_for_each_token_that_is_counted_or_fewer(
-    asked: Asked, embed: Embeds[str, Floats], alone: list[Floats]
+    asked: Asked, embed: Embedder[str, Floats], alone: list[Floats]
 ) -> None:
     if asked[2] == "documents":
         for text, vectors in zip(TEXTS, alone, strict=True):

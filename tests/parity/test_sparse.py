@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 import fastembed_stream
 from fastembed_stream import SPARSE_TEXT, Runtime, catalog, locate
-from fastembed_stream.recipes import SNOWBALL_LANGUAGES
-from fastembed_stream.words import split
+from fastembed_stream.words import SNOWBALL_LANGUAGES, split
 from tests.fastembed_stream.examples import MIXED_LENGTHS, ODD_TEXTS, real_model, texts
 from tests.fastembed_stream.tiny_models import Toy
 from tests.fastembed_stream.tiny_sparse import (

@@ -10,12 +10,13 @@ import onnxruntime as ort
 import pytest
 
 from fastembed_stream import DenseText, open_model
+from fastembed_stream.device_pooling import PooledSession, Reduction, pool_on_device
 from fastembed_stream.devices import cuda_devices
 from fastembed_stream.families import dense_text
-from fastembed_stream.pooling import POOLS
-from fastembed_stream.recipes import Pooling
-from fastembed_stream.reduced import ReducedSession, Reduction, all_reduced
-from fastembed_stream.session import Runtime, Session, open_session
+from fastembed_stream.pooling import POOLS, Pooling
+from fastembed_stream.runtime import Runtime
+from fastembed_stream.session import Session
+from fastembed_stream.shared_sessions import open_session
 from tests.fastembed_stream.examples import MIXED_LENGTHS, ODD_TEXTS
 from tests.fastembed_stream.reduction_graphs import FOLDER, graphs
 from tests.fastembed_stream.tiny_models import row, write
@@ -58,7 +59,7 @@ def test_padding_that_is_not_a_number_reaches_no_row(name: Reduction) -> None:
 
 def test_on_the_cpu_nothing_is_reduced_beforehand(tmp_path: Path) -> None:
     session = open_session(write(tmp_path) / "model.onnx", ON_CPU)
-    assert all_reduced([session], session.outputs[0], "mean") is None
+    assert pool_on_device([session], session.outputs[0], "mean") is None
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last_token"])
@@ -72,10 +73,10 @@ def test_a_model_whose_vectors_are_pooled_on_the_device_gives_the_same(
 
     def as_on_a_gpu(sessions: list[Session], output: str, reduction: Reduction) -> list[Session]:
         del output
-        made.extend(ReducedSession(session, reduction) for session in sessions)
+        made.extend(PooledSession(session, reduction) for session in sessions)
         return made
 
-    monkeypatch.setattr(dense_text, "all_reduced", as_on_a_gpu)
+    monkeypatch.setattr(dense_text, "pool_on_device", as_on_a_gpu)
     np.testing.assert_allclose(open_model(model, runtime=ON_CPU)(texts), expected, atol=1e-6)
     assert made
 
@@ -84,6 +85,6 @@ def test_a_model_whose_vectors_are_pooled_on_the_device_gives_the_same(
 @pytest.mark.skipif(cuda_devices() == 0, reason="the NVIDIA driver shows no GPU")
 def test_on_a_gpu_the_hidden_states_stay_there(tmp_path: Path) -> None:
     session = open_session(write(tmp_path) / "model.onnx", Runtime(device="cuda"))
-    reduced = all_reduced([session], session.outputs[0], "mean")
+    reduced = pool_on_device([session], session.outputs[0], "mean")
     assert reduced is not None
-    assert all(isinstance(each, ReducedSession) for each in reduced)
+    assert all(isinstance(each, PooledSession) for each in reduced)

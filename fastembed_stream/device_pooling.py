@@ -2,7 +2,7 @@
 Hidden states that become one vector a row on the device that made them.
 
 Copying float32[batch, seq, dim] off a GPU can take longer than computing it, above all where dim
-is a vocabulary. The other import of ONNX Runtime beside `session`.
+is a vocabulary.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from fastembed_stream.installation import onnx_runtime
 from fastembed_stream.session import Session, outages_told
+from fastembed_stream.threads import native_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from fastembed_stream.values import Feeds, Outputs
 
-__all__ = ["ReducedSession", "Reduction", "all_reduced"]
+__all__ = ["PooledSession", "Reduction", "pool_on_device"]
 
 Reduction: TypeAlias = Literal["cls", "mean", "last_token", "max"]
 """How token vectors become one: the first, the average, the last real one, the most of each."""
@@ -31,11 +32,11 @@ Reduction: TypeAlias = Literal["cls", "mean", "last_token", "max"]
 _CUDA = "CUDAExecutionProvider"
 
 
-def all_reduced(
+def pool_on_device(
     sessions: Sequence[Session], output: str, reduction: Reduction
 ) -> list[Session] | None:
     """
-    Give sessions whose `run` reduces one output over the tokens; None where that does not pay.
+    Return sessions whose `run` pools one output over the tokens; None where that does not pay.
 
     It pays on a GPU, and only for an output float32[batch, seq, dim].
     """
@@ -44,10 +45,10 @@ def all_reduced(
         is_hidden = node.type == "tensor(float)" and len(node.shape) == 3  # noqa: PLR2004
         if session.device != "cuda" or not is_hidden:
             return None
-    return [ReducedSession(session, reduction) for session in sessions]
+    return [PooledSession(session, reduction) for session in sessions]
 
 
-class ReducedSession(Session):
+class PooledSession(Session):
     """
     A session followed by a small graph on the same device; only the result is copied from there.
 
@@ -64,11 +65,9 @@ class ReducedSession(Session):
         options.log_severity_level = 3
         providers = first.bound.get_providers()
         self._place = _place(first.bound)
-        self._second = ort.InferenceSession(
-            graph.read_bytes(),
-            options,
-            providers=[(name, self._place.options if name == _CUDA else {}) for name in providers],
-        )
+        devices = [(name, self._place.options if name == _CUDA else {}) for name in providers]
+        with native_call():
+            self._second = ort.InferenceSession(graph.read_bytes(), options, providers=devices)
 
     @override
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Outputs:

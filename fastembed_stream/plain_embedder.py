@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+
+from typing_extensions import override
 
 from fastembed_stream.embedder import Counts, Reading
 from fastembed_stream.errors import RowError, SettingError
@@ -13,7 +15,7 @@ from fastembed_stream.threads import ForkSafeLock
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Computed", "Rule"]
+__all__ = ["PlainEmbedder", "PlainFamily"]
 
 Read = TypeVar("Read", bound=Reading)
 Row = TypeVar("Row")
@@ -21,7 +23,7 @@ Answer = TypeVar("Answer")
 Row_contra = TypeVar("Row_contra", contravariant=True)
 
 
-class Rule(Protocol[Row_contra, Read, Answer]):
+class PlainFamily(Protocol[Row_contra, Read, Answer]):
     """What a family without a graph knows: how to read rows, and what follows from them."""
 
     def read(self, rows: Sequence[Row_contra]) -> Read:
@@ -31,15 +33,15 @@ class Rule(Protocol[Row_contra, Read, Answer]):
         """Give one answer for each row, in order."""
 
 
-class Computed(Generic[Row, Answer]):
+class PlainEmbedder(Generic[Row, Answer]):
     """
     A callable from rows to answers, in order, on the thread of its caller.
 
-    It has the methods of `Embedder`, so that whoever calls need not know which it is.
+    It has the methods of `OnnxEmbedder`, so that whoever calls need not know which it is.
     """
 
-    def __init__(self, rule: Rule[Row, Any, Answer]) -> None:
-        self.rule = rule
+    def __init__(self, family: PlainFamily[Row, Any, Answer]) -> None:
+        self.family = family
         self._counts = Counts()
         self._counting = ForkSafeLock()
 
@@ -52,10 +54,10 @@ class Computed(Generic[Row, Answer]):
         listed = all_rows(rows)
         if not listed:
             return []
-        reading = self.rule.read(listed)
+        reading = self.family.read(listed)
         with self._counting:
             self._counts = self._counts.plus(reading)
-        return self.rule.answers(reading)
+        return self.family.answers(reading)
 
     def stream(self, rows: Iterable[Row], *, window: int) -> Iterator[Answer]:
         """Answer rows as they come, `window` at a time."""
@@ -74,7 +76,7 @@ class Computed(Generic[Row, Answer]):
     def count_tokens(self, rows: Iterable[Row]) -> int:
         """Count the tokens that would be used."""
         listed = all_rows(rows)
-        return int(self.rule.read(listed).lengths.sum()) if listed else 0
+        return int(self.family.read(listed).lengths.sum()) if listed else 0
 
     @property
     def counts(self) -> Counts:
@@ -92,3 +94,12 @@ class Computed(Generic[Row, Answer]):
 
     def close(self) -> None:
         """Nothing is open."""
+
+    @override
+    def __repr__(self) -> str:
+        return f"<PlainEmbedder {type(self.family).__name__}, {self.place}>"
+
+    @override
+    def __reduce__(self) -> NoReturn:
+        msg = "A PlainEmbedder holds a lock; pickle the OpenModel that it belongs to."
+        raise TypeError(msg)

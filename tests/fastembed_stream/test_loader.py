@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from fastembed_stream import OpenModel, open_model, opened
-from fastembed_stream import embedder as embedder_module
-from fastembed_stream.computed import Computed
-from fastembed_stream.embedder import Embedder
-from fastembed_stream.errors import ModelFilesError, UnknownModelError
+from fastembed_stream import OpenModel, fingerprint, located_model, onnx_embedder, open_model
+from fastembed_stream.errors import ModelFilesError, SettingError, UnknownModelError
 from fastembed_stream.families.dense_text import DenseTextFamily
-from fastembed_stream.recipes import StaticText
-from fastembed_stream.session import Runtime, Session, open_session
+from fastembed_stream.families.static_text import StaticText
+from fastembed_stream.kinds import DENSE_TEXT, SPARSE_TEXT
+from fastembed_stream.located_model import LocatedModel
+from fastembed_stream.onnx_embedder import OnnxEmbedder
+from fastembed_stream.plain_embedder import PlainEmbedder
+from fastembed_stream.runtime import Runtime
+from fastembed_stream.session import Session
+from fastembed_stream.shared_sessions import open_session
+from fastembed_stream.tokens import Reading
 from fastembed_stream.values import Floats
 from tests.fastembed_stream.examples import PACKAGED, packaged_model
 from tests.fastembed_stream.tiny_models import DIM, row, write, write_static
@@ -24,7 +30,7 @@ ON_CPU = Runtime(device="cpu", threads=1, token_budget=64)
 
 
 def family(embed: OpenModel[str, str, Floats]) -> DenseTextFamily:
-    assert isinstance(embed.documents, Embedder)
+    assert isinstance(embed.documents, OnnxEmbedder)
     assert isinstance(embed.documents.family, DenseTextFamily)
     return embed.documents.family
 
@@ -59,8 +65,8 @@ def test_a_recipe_of_every_kind_opens_as_its_family(tmp_path: Path) -> None:
     dense = open_model(row(write(tmp_path / "dense")), runtime=ON_CPU)
     folder = write_static(tmp_path / "static")
     static = open_model(row(folder, StaticText(), model_file="model.safetensors"))
-    assert isinstance(dense.documents, Embedder)
-    assert isinstance(static.documents, Computed)
+    assert isinstance(dense.documents, OnnxEmbedder)
+    assert isinstance(static.documents, PlainEmbedder)
     assert dense(["a"])[0].shape == static(["a"])[0].shape == (DIM,)
 
 
@@ -83,7 +89,7 @@ def test_a_worker_takes_one_device_round_robin_and_no_worker_takes_all(
         asked.append(device_id)
         return ordinary(graph, runtime, device_id=device_id)
 
-    monkeypatch.setattr(opened, "open_session", noted)
+    monkeypatch.setattr(located_model, "open_session", noted)
     model = row(write(tmp_path))
     several = Runtime(device="cpu", threads=1, device_ids=(4, 7))
     for slot in (0, 1, 2, 5):
@@ -100,8 +106,8 @@ def test_a_worker_takes_one_device_round_robin_and_no_worker_takes_all(
 def test_models_opened_alike_share_their_session(tmp_path: Path) -> None:
     model = row(write(tmp_path))
     first, second = (open_model(model, runtime=ON_CPU) for _ in range(2))
-    assert isinstance(first.documents, Embedder)
-    assert isinstance(second.documents, Embedder)
+    assert isinstance(first.documents, OnnxEmbedder)
+    assert isinstance(second.documents, OnnxEmbedder)
     assert first.documents.sessions == second.documents.sessions
 
 
@@ -111,7 +117,50 @@ def test_the_budget_of_the_runtime_is_not_measured(
     def never(*_: Any) -> int:
         pytest.fail("a budget that is given was measured")
 
-    monkeypatch.setattr(embedder_module, "calibrate", never)
+    monkeypatch.setattr(onnx_embedder, "calibrate", never)
     embed = open_model(row(write(tmp_path)), runtime=ON_CPU)
     embed(["the stream of text"] * 4000)
     assert embed.warm_up() == 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letters:
+    """A family of a user's own: how often a letter stands in a text."""
+
+    kind: ClassVar = DENSE_TEXT
+    files: ClassVar[tuple[str, ...]] = ()
+
+    letters: str
+
+    def open(self, located: LocatedModel) -> OpenModel[str, str, Floats]:
+        assert located.model.dim == len(self.letters)
+        embedder = PlainEmbedder(LettersFamily(self.letters))
+        return OpenModel(documents=embedder, queries=embedder)
+
+
+class LettersFamily:
+    def __init__(self, letters: str) -> None:
+        self.letters = letters
+
+    def read(self, rows: Sequence[str]) -> Reading:
+        ids = tuple(np.array([*map(ord, text)], dtype=np.int64) for text in rows)
+        lengths = np.array([*map(len, ids)], dtype=np.int64)
+        return Reading(ids=ids, lengths=lengths, truncated_rows=0, truncated_tokens=0)
+
+    def answers(self, reading: Reading) -> list[Floats]:
+        return [
+            np.array([(ids == ord(letter)).sum() for letter in self.letters], dtype=np.float32)
+            for ids in reading.ids
+        ]
+
+
+def test_a_family_needs_no_place_in_any_table(tmp_path: Path) -> None:
+    model = row(tmp_path, Letters(letters="ae"), dim=2, model_file="")
+    embed = open_model(model)
+    assert np.stack(embed(["a stream", "eel"])).tolist() == [[2, 1], [0, 2]]
+    assert embed.model == model
+    assert repr(embed).startswith("<OpenModel tests/tiny: dense-text (Letters), 2 dimensions")
+    other = row(tmp_path, Letters(letters="io"), dim=2, model_file="")
+    assert fingerprint(model, tmp_path) != fingerprint(other, tmp_path)
+    with pytest.raises(SettingError, match="cannot be opened as sparse-text"):
+        open_model(model, SPARSE_TEXT)
