@@ -31,6 +31,9 @@ _EVERY_S = 0.2
 _TOLERATED_S = 1.0
 """A clock that is set back by less makes one wait that much longer."""
 
+_GRACE_S = 5.0
+"""What is being written when the time to drain is over."""
+
 _AT_ONCE_S = 0.01
 """Two clocks that are read farther apart are read again."""
 
@@ -71,19 +74,37 @@ def begin_anew_if_the_clock_is_set_back() -> None:
         clock = ClockWatch()
         threading.Thread(target=_watch, args=(clock,), name="clock", daemon=True).start()
         # Another process of this machine may have been quicker, and Bytewax ends this one with it.
-        atexit.register(_look, clock)
+        atexit.register(_look_at_the_end, clock)
 
 
 def _watch(clock: ClockWatch) -> None:
-    while not STOP.requested:
+    while True:
         _look(clock)
         time.sleep(_EVERY_S)
 
 
 def _look(clock: ClockWatch) -> None:
     set_back_s = clock.set_back_s()
-    if set_back_s > _TOLERATED_S and not STOP.requested:
-        _begin_anew(set_back_s)
+    if set_back_s > _TOLERATED_S:
+        (_end_in_time if STOP.requested else _begin_anew)(set_back_s)
+
+
+def _look_at_the_end(clock: ClockWatch) -> None:
+    if not STOP.requested:  # it ends as it should
+        _look(clock)
+
+
+def _end_in_time(set_back_s: float) -> NoReturn:
+    """End a process that should end and may stand still: when its time to drain is over."""
+    _LOG.warning(
+        "The clock was set back by %s s while the flow ends. Bytewax may stand still as long; what "
+        "is not written when the time to drain is over is repeated on resume",
+        f"{set_back_s:,.0f}",
+    )
+    time.sleep((STOP.left_s or 0.0) + _GRACE_S)
+    UNDER_WAY.close()  # no record has ended the process
+    logging.shutdown()
+    os._exit(1)
 
 
 def _begin_anew(set_back_s: float) -> NoReturn:

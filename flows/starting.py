@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from bytewax.dataflow import Dataflow
@@ -44,6 +45,7 @@ def started(settings: type[Settings], build: Callable[[Settings], Dataflow]) -> 
     """
     drain_on_signals()
     STOP.ends_process = True
+    STOP.on_restart = partial(_leave_in_time, _restart_now)
     tell_errors_in_a_sentence()
     begin_anew_if_the_clock_is_set_back()
     atexit.register(_ask_for_a_restart)
@@ -106,11 +108,29 @@ def _watch(settings: Process) -> None:
 
 def _end() -> None:
     STOP.request()
-    # The other processes of a cluster run on, and this one waits for them. When it has written
-    # what it had, it ends and takes them along.
-    waiting = threading.Timer(STOP.drain_s + _GRACE_S, _finish, [PROGRESS.log])
+    _leave_in_time(partial(_finish, PROGRESS.log))
+
+
+def _leave_in_time(leave: Callable[[], None]) -> None:
+    """
+    End the process when its time to drain is over.
+
+    The other processes of a cluster run on, and this one waits for them. When it has written what
+    it had, it ends and takes them along.
+    """
+
+    def end() -> None:
+        UNDER_WAY.close()  # no record has ended the process
+        leave()
+
+    waiting = threading.Timer(STOP.drain_s + _GRACE_S, end)
     waiting.daemon = True
     waiting.start()
+
+
+def _restart_now() -> None:
+    PROGRESS.log()
+    _ask_for_a_restart()
 
 
 def _at_exit(tell: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,14 @@ class Stop:
                   once; only for whoever owns the process
     started       whether anything has run: from then on only the flow itself ends the process
     wants_restart whether the flow ends by itself, to be started again
+    on_restart    called once when it does
     """
 
     drain_s: float = 25.0
     ends_process: bool = False
     started: bool = False
     wants_restart: bool = False
+    on_restart: Callable[[], None] = lambda: None
     _requested_at: float | None = None
 
     def request(self) -> None:
@@ -56,6 +59,7 @@ class Stop:
             _LOG.error("%s. All that was read is written; exit code %d", why, RESTART_CODE)
             self.wants_restart = True
             self.request()
+            self.on_restart()
 
     def reset(self) -> None:
         """Forget the request and what has run: for the next flow of the same process."""

@@ -52,7 +52,9 @@ Stage: TypeAlias = Callable[[Batch], Batch]
 """
 One step over a batch: records in the same order with more on them, failures for those that fail.
 
-It may raise for the whole batch; the runner then finds the guilty record.
+It may raise for the whole batch; the runner then finds the guilty record. One that waits out
+outages by itself says so by an attribute `waits_out_outages = True`: no record is to blame for how
+long that takes.
 """
 
 # typing's own name: on CPython 3.10 one of collections.abc reads as a class, where Bytewax trips.
@@ -62,6 +64,8 @@ Stages: TypeAlias = typing.Sequence[Stage]
 _POLL = timedelta(milliseconds=2)
 _SLICE_S = 0.05
 """A wait looks so often for a request to stop."""
+
+_LEAST_RECORD_ATTEMPTS = 2
 
 _MOST_WAITING = 8
 """Batches that may wait for each that runs, before the whole worker waits."""
@@ -76,7 +80,8 @@ class StageLimits:
     batch_timeout_s  seconds after which a batch counts as hung and the flow fails
     attempts         tries in an outage before the flow fails, to be restarted from its commit
     record_attempts  ends of the flow in a row with the same record in a stage, before that record
-                     fails; it is alone there at all of them but the first. Needs `UNDER_WAY`
+                     fails; it is alone there at all of them but the first, so at least 2. Needs
+                     `UNDER_WAY`
     """
 
     in_flight: int = 3
@@ -89,6 +94,12 @@ class StageLimits:
             if getattr(self, name) <= 0:
                 msg = f"StageLimits({name}={getattr(self, name)}): expected more than 0."
                 raise SettingError(msg)
+        if self.record_attempts < _LEAST_RECORD_ATTEMPTS:
+            msg = (
+                f"StageLimits(record_attempts={self.record_attempts}): expected at least "
+                f"{_LEAST_RECORD_ATTEMPTS}: at the first end others were under way too."
+            )
+            raise SettingError(msg)
 
 
 @operator
@@ -199,15 +210,16 @@ class _Workshop:
         with self._lock:
             if self._threads is None:
                 self._threads = Threads(self._limits.in_flight, "stages")
-        return self._threads.submit(self._run, batch)
+            suspect = UNDER_WAY.suspect(self._step, batch)
+            if suspect is not None and suspect.n_ends >= self._limits.record_attempts:
+                return self._threads.submit(partial(_unfinished_so_often, suspect), batch)
+            number = UNDER_WAY.place_in_line(alone=suspect is not None)
+            return self._threads.submit(partial(self._run, suspect, number), batch)
 
-    def _run(self, batch: Batch) -> Batch:
-        suspect = UNDER_WAY.suspect(self._step, batch)
-        if suspect is not None and suspect.n_ends >= self._limits.record_attempts:
-            return _unfinished_so_often(batch, suspect)
+    def _run(self, suspect: Suspect | None, number: int, batch: Batch) -> Batch:
         if suspect is not None:
             _LOG.warning("%s; it runs alone now", _told(batch, suspect))
-        with UNDER_WAY.turn(alone=suspect is not None):
+        with UNDER_WAY.turn(number):
             done = self._through_stages(batch)
         if suspect is not None:
             UNDER_WAY.cleared(self._step, batch)
@@ -221,6 +233,8 @@ class _Workshop:
 
     def _apply(self, stage: Stage, batch: Batch) -> Batch:
         # Not while it waits out an outage: that the flow ends then is nobody's fault.
+        if getattr(stage, "waits_out_outages", False):
+            return apply(stage, batch)
         with UNDER_WAY.entered(self._step, _name(stage), batch.records):
             return apply(stage, batch)
 
@@ -324,7 +338,7 @@ def _unfinished(batch: Batch) -> BrokenFlowError:
     )
 
 
-def _unfinished_so_often(batch: Batch, suspect: Suspect) -> Batch:
+def _unfinished_so_often(suspect: Suspect, batch: Batch) -> Batch:
     """Give up a record that ends the flow whenever it runs."""
     FAILURES.labels(suspect.stage).inc(len(batch.records))
     error = UnfinishedError(

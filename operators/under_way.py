@@ -70,6 +70,8 @@ class UnderWay:
         self._suspects: dict[Place, Suspect] = {}
         self._is_kept = False
         self._turn = threading.Condition()
+        self._n_turns = 0
+        self._alone: set[int] = set()
         self._n_together = 0
         self._is_alone = False
 
@@ -135,11 +137,32 @@ class UnderWay:
         self._suspects.pop(place, None)
         self._write("DELETE FROM ends WHERE place = ?", place)
 
-    @contextmanager
-    def turn(self, *, alone: bool) -> Iterator[None]:
-        """Wait until a batch may run: beside a suspect none, or it would be one as well."""
+    def place_in_line(self, *, alone: bool) -> int:
+        """Give the next number for `turn`, which has to be called with it."""
         with self._turn:
-            self._turn.wait_for(lambda: not self._is_alone and (self._n_together == 0 or not alone))
+            self._n_turns += 1
+            if alone:
+                self._alone.add(self._n_turns)
+            return self._n_turns
+
+    @contextmanager
+    def turn(self, number: int) -> Iterator[None]:
+        """
+        Wait until a batch may run: beside a suspect none, or it would be one as well.
+
+        No batch goes before a suspect that was there earlier: the time that a batch may take
+        counts from when all before it are done.
+        """
+        alone = number in self._alone
+
+        def may_run() -> bool:
+            if self._is_alone:
+                return False
+            return self._n_together == 0 if alone else number < min(self._alone, default=number + 1)
+
+        with self._turn:
+            self._turn.wait_for(may_run)
+            self._alone.discard(number)
             self._n_together += not alone
             self._is_alone = alone
         try:

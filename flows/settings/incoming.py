@@ -79,8 +79,8 @@ class Incoming(Process):
     record_attempts: int = Field(
         3,
         description="ends of the flow in a row with the same record in a stage, before the record "
-        "goes to the dead letters; needs a recovery store",
-        ge=1,
+        "goes to the dead letters, at least 2; needs a recovery store",
+        ge=2,  # at the first end, others were under way too
     )
     input_file: Path | None = Field(None, description="read these lines (JSONL) instead of topics")
     max_line_bytes: int = Field(

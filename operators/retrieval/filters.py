@@ -29,6 +29,7 @@ _MOST_NAMES = 16
 _MOST_CONDITIONS = 1_000
 _MOST_OBJECTS = 1_000
 """Corners of a polygon, the only list of objects within a condition."""
+_LARGEST_ID = (1 << 64) - 1
 _FEW = 4
 _LONGEST_NAME, _LONGEST_PLACE = 40, 200
 
@@ -60,7 +61,7 @@ def parsed_filter(told: object) -> models.Filter:
     """
     _check_size(told)
     try:
-        check_numbers(told, "has a number that no place can look for:")
+        check_numbers(_without_ids(told), "has a number that no place can look for:")
     except ValueError as error:
         raise FilterError(str(error).rstrip(".")) from None
     return _filter(told, ())
@@ -90,6 +91,13 @@ def _check_size(told: object) -> None:
             return
     msg = f"nests deeper than {_DEEPEST} levels. Flatten it"
     raise FilterError(msg)
+
+
+def _without_ids(told: object) -> object:
+    """Leave out ids, which are unsigned: `_check_ids` knows how large they may be."""
+    if isinstance(told, dict):
+        return {name: _without_ids(one) for name, one in told.items() if name != "has_id"}
+    return [_without_ids(one) for one in told] if isinstance(told, list) else told
 
 
 def _filter(told: object, at: tuple[str, ...]) -> models.Filter:
@@ -194,6 +202,8 @@ def _check_ids(ids: Sequence[object] | None, at: tuple[str, ...]) -> None:
     for n, one in enumerate(ids or ()):
         if isinstance(one, int) and one < 0:
             _refuse("Input should be at least 0", (*at, str(n)))
+        if isinstance(one, int) and one > _LARGEST_ID:
+            _refuse("Input should be at most 2^64-1", (*at, str(n)))
         if isinstance(one, str):
             try:
                 uuid.UUID(one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 import threading
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from bytewax.dataflow import operator
@@ -64,6 +65,8 @@ class RetrieveStage:
     by `open`. A query that is wrong, or that the server refuses, is a failure of its own. A query
     without a word, where only words are looked up, has no hits.
     """
+
+    waits_out_outages: ClassVar[bool] = True
 
     server: Server
     collection: Collection

@@ -87,11 +87,13 @@ class Deployment:
 
     def stop(self, *, within_s: float = 40.0) -> list[int]:
         """Ask all processes to end, and give their exit codes."""
+        self.ask_to_end()
+        return self.ended(within_s=within_s)
+
+    def ask_to_end(self) -> None:
+        """Ask all processes to end, and do not wait."""
         for process in self._running:
             process.send_signal(signal.SIGTERM)
-        codes = [process.wait(timeout=within_s) for process in self._running]
-        self._running.clear()
-        return codes
 
     def ended(self, *, within_s: float = 60.0) -> list[int]:
         """Wait until all processes end by themselves, and give their exit codes."""

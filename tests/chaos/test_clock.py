@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -78,3 +79,35 @@ def test_records_arrive_within_seconds_whatever_the_clock_says(
             said = f"The clock was set back by {(before - after) * HOUR_S:,} s"
             assert log.count(said) == (n_processes if after < before else 0)
         assert not (flow.folder / "dead_letters.jsonl").read_text()
+
+
+def test_a_flow_that_is_told_to_end_does_so_in_its_time_when_the_clock_is_set_back_then(
+    tmp_path: Path, brokers: str, moving_clock: Path
+) -> None:
+    moved = tmp_path / "moved"
+    move(moved, 0)
+    messages = documents(N_EACH)
+    with running_qdrant(tmp_path / "server") as server:
+        environment = {
+            "LD_PRELOAD": str(moving_clock),
+            "CLOCK_MOVED": str(moved),
+            "STREAM_QDRANT_URL": server.url,
+            "STREAM_DRAIN_S": "3",
+            # It waits for the end of the log when it is told to end.
+            "STREAM_KAFKA_OPTIONS": '{"fetch.wait.max.ms": 900}',
+        }
+        client = QdrantClient(url=server.url, check_compatibility=False)
+        with deployed(tmp_path / "flow", brokers, **environment) as flow:
+            for number, hours in enumerate((-1, 0)):
+                move(moved, 0)
+                flow.start()
+                produce(brokers, TOPIC, messages[number * 10 : (number + 1) * 10])
+                flow.wait_for(
+                    lambda n=10 * (number + 1): (  # type: ignore[misc]  # a default binds it
+                        client.collection_exists(COLLECTION) and client.count(COLLECTION).count == n
+                    )
+                )
+                flow.ask_to_end()
+                time.sleep(0.05)
+                move(moved, hours * HOUR_S)
+                assert flow.ended(within_s=20) in ([0], [1])

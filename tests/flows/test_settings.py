@@ -220,6 +220,7 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ("window_age_s", "inf"),
         ("batch_timeout_s", "0"),
         ("dead_letter_bytes", "0"),
+        ("record_attempts", "1"),
         ("max_failure_share", "0"),
         ("max_failure_share", "50"),
         ("max_failure_share", "nan"),

@@ -44,6 +44,10 @@ print("written", end="")
 """
 
 
+_HASTE = """from flows import starting; from threading import Event
+starting._GRACE_S = STOP.drain_s = 0.1; """
+
+
 @pytest.mark.parametrize(
     ("then", "code"),
     [
@@ -52,6 +56,7 @@ print("written", end="")
         ("STOP.restart('why')", 75),
         ("STOP.request(); STOP.restart('why')", 0),
         ("STOP.restart('why'); raise RuntimeError", 1),
+        (f"{_HASTE}STOP.restart('why'); Event().wait()", 75),  # as for another process
     ],
 )
 def test_a_flow_that_wants_to_be_started_again_says_so_by_its_exit_code(

@@ -281,6 +281,29 @@ def test_all_processes_of_a_cluster_end_for_partitions_that_are_added(
         assert flow.stop() == [0]
 
 
+@pytest.mark.parametrize("change", ["more partitions", "made again"])
+def test_a_process_that_wants_a_restart_waits_no_longer_than_to_drain_for_those_that_do_not(
+    tmp_path: Path, kafka: ApacheKafka, change: str
+) -> None:
+    topics = [kafka.create() for _ in range(2)]
+    for n, topic in enumerate(topics):
+        write_documents(kafka, topic, range(20 * n, 20 * (n + 1)))
+    told = {"STREAM_DRAIN_S": "2", "STREAM_KAFKA_ON_GAP": "continue"}
+    with deployed_over(tmp_path, kafka, ",".join(topics), **told) as (flow, client):
+        # Each process reads one topic, and knows of no other.
+        flow.start(addresses=[f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"])
+        flow.wait_for(lambda: numbers(client) == list(range(40)))
+        if change == "more partitions":
+            add_partitions(kafka, topics[1], 2)
+        else:
+            kafka.recreate(topics[1])
+        assert RESTART_CODE in flow.ended()
+        flow.start()
+        write_documents(kafka, topics[1], range(40, 80), 2 if change == "more partitions" else 1)
+        flow.wait_for(lambda: numbers(client) == list(range(80)))
+        assert flow.stop() == [0]
+
+
 def test_the_metric_of_partitions_that_are_not_read_is_there_before_the_flow_ends(
     tmp_path: Path, kafka: ApacheKafka
 ) -> None:

@@ -98,6 +98,7 @@ WRONG_TERMS = [
     ({"filter": number_is(1 << 63)}, "is 9223372036854775808; expected one from -2.63 to 2.63-1"),
     ({"filter": number_is(-(1 << 63) - 1)}, "expected one from -2.63 to 2.63-1"),
     ({"filter": {"must": {"has_id": [-1]}}}, "should be at least 0 at must.has_id.0"),
+    ({"filter": {"must": {"has_id": [1 << 64]}}}, r"should be at most 2\^64-1 at must.has_id.0"),
     ({"filter": {"must": {"has_id": ["a"]}}}, "a UUID or an integer at must.has_id.0"),
     ({"filter": {"must": {"key": "n", "values_count": {"lt": -1}}}}, "should be at least 0"),
     ({"filter": {"min_should": {"conditions": [], "min_count": -1}}}, "should be at least 0"),
@@ -175,6 +176,7 @@ GOOD: list[dict[str, Any]] = [
     {"must": {"key": "a", "match": {"value": 1}}},
     {"must": [{"key": "a", "match": {"any": list(range(30_000))}}]},
     {"must_not": [{"key": "a", "match": {"except": [f"text {n}" for n in range(9_000)]}}]},
+    {"must": {"has_id": [(1 << 64) - 1]}},  # an id that a point may have
     {"should": [{"has_id": IDS * 9_000}, {"has_vector": "dense"}, {"is_empty": {"key": "a"}}]},
     {"should": [{"is_null": {"key": "a"}}, {"key": "a", "values_count": {"gte": 0}}]},
     {"must": [{"key": "a", "range": {"gt": "2020-01-01T00:00:00Z"}}]},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from operators import Batch, StageLimits
+from fastembed_stream import DeviceError, SettingError
+from operators import Batch, RetrieveStage, StageLimits
 from operators.stages import StageLogic, _Workshop
 from operators.under_way import UNDER_WAY, UnderWay
 from tests.operators.things import batch, failed, failure, numbers, record, wait_until
@@ -142,18 +144,49 @@ def test_a_suspect_runs_while_no_other_batch_is_in_a_stage() -> None:
     assert UNDER_WAY.suspect(STEP, batch(2)) is None, "it has come through"
 
 
+def test_no_record_fails_for_an_end_at_which_it_was_not_alone() -> None:
+    with pytest.raises(SettingError, match="record_attempts=1"):
+        StageLimits(record_attempts=1)
+
+
 @pytest.mark.usefixtures("suspected")
-def test_a_record_of_too_many_ends_fails_without_another_try() -> None:
+def test_no_batch_goes_before_a_suspect_that_came_earlier() -> None:
+    order: list[int] = []
+    go = threading.Event()
+
+    def stage(one: Batch) -> Batch:
+        if numbers([one]) == [1]:
+            assert go.wait(WITHIN_S)
+        order.extend(numbers([one]))
+        return one
+
+    workshop = _Workshop((stage,), StageLimits(in_flight=4), STEP)
+    futures = [workshop.submit(batch(number)) for number in (1, 2, 3, 4)]
+    # 3 and 4 could run beside 1, and 2 would wait for them: as long as for three, and not for one.
+    with pytest.raises(FutureTimeoutError):
+        futures[2].result(0.2)
+    go.set()
+    for future in futures:
+        future.result(WITHIN_S)
+    assert order[:2] == [1, 2]
+
+
+@pytest.mark.usefixtures("suspected")
+def test_a_record_of_too_many_ends_fails_without_another_try(tmp_path: Path) -> None:
+    UNDER_WAY.close()
+    killed_with(tmp_path, batch(2)).close()
+    UNDER_WAY.open(tmp_path)
+
     def never(_: Batch) -> Batch:
         raise OSError
 
-    limits = StageLimits(record_attempts=1)
+    limits = StageLimits(record_attempts=2)
     workshop = _Workshop((never,), limits, STEP)
     done = workshop.submit(batch(2)).result(WITHIN_S)
     assert failed([done.failures]) == [2]
     assert done.failures[0].stage == "embed dense"
     assert done.failures[0].error_type == "operators.under_way.UnfinishedError"
-    assert "offset 2 of docs/0 was in stage 'embed dense' at the last 1 ends" in (
+    assert "offset 2 of docs/0 was in stage 'embed dense' at the last 2 ends" in (
         done.failures[0].reason
     )
 
@@ -193,3 +226,36 @@ def test_a_batch_that_waits_out_an_outage_is_not_under_way(
     finally:
         UNDER_WAY.close()
     assert found == [None]
+
+
+def test_no_outage_that_a_stage_waits_out_itself_makes_a_dead_letter(tmp_path: Path) -> None:
+    is_back = threading.Event()
+    n_asked = 0
+
+    class Asking:
+        waits_out_outages = True
+
+        def __call__(self, one: Batch) -> Batch:
+            nonlocal n_asked
+            n_asked += 1
+            assert is_back.wait(WITHIN_S)
+            return one
+
+    limits = StageLimits(batch_timeout_s=0.01, record_attempts=2)
+    for number in range(3):
+        UNDER_WAY.open(tmp_path)
+        workshop = _Workshop((Asking(),), limits, STEP)
+        logic = StageLogic(workshop.submit, limits, (batch(2),))
+        wait_until(lambda number=number: n_asked > number)  # type: ignore[misc]
+        with pytest.raises(DeviceError, match="hangs"):
+            wait_until(lambda logic=logic: logic.on_notify()[1])  # type: ignore[misc]
+        UNDER_WAY.close()
+    is_back.set()
+    UNDER_WAY.open(tmp_path)
+    done = _Workshop((Asking(),), limits, STEP).submit(batch(2)).result(WITHIN_S)
+    UNDER_WAY.close()
+    assert numbers([done]) == [2]
+
+
+def test_what_asks_a_server_for_hits_waits_out_its_outages() -> None:
+    assert RetrieveStage.waits_out_outages
