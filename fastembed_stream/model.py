@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from typing_extensions import override
 
+from fastembed_stream.counts import is_count
 from fastembed_stream.errors import SettingError
 from fastembed_stream.kinds import CROSS_ENCODER, SPARSE_TEXT, Kind
 from fastembed_stream.recipe import Recipe
@@ -129,11 +130,11 @@ class Model:
             msg = "A model needs a name such as 'organization/name'; got an empty one."
             raise SettingError(msg)
         smallest = 0 if self.kind in {SPARSE_TEXT, CROSS_ENCODER} else 1
-        if self.dim < smallest:
-            msg = f"Model {self.name!r}: `dim` must be at least {smallest}; got {self.dim}."
+        if not is_count(self.dim, least=smallest):
+            msg = f"Model {self.name!r}: `dim` must be at least {smallest}; got {self.dim!r}."
             raise SettingError(msg)
-        if self.max_tokens is not None and self.max_tokens < 1:
-            msg = f"Model {self.name!r}: `max_tokens` must be at least 1; got {self.max_tokens}."
+        if self.max_tokens is not None and not is_count(self.max_tokens):
+            msg = f"Model {self.name!r}: `max_tokens` must be at least 1; got {self.max_tokens!r}."
             raise SettingError(msg)
 
     @property

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 import numpy as np
 from typing_extensions import override
 
+from fastembed_stream.counts import is_count
 from fastembed_stream.embedder import Counts, Reading
 from fastembed_stream.errors import RowError, SettingError
 from fastembed_stream.lanes import Lanes
@@ -161,8 +162,8 @@ class OnnxEmbedder(Generic[Row, Answer]):
         raises  RowError for the first row that cannot be read, by its position, once the rows of
                 the windows before it are answered
         """
-        if window < 1:
-            msg = f"A window must hold at least 1 row; got {window}."
+        if not is_count(window):
+            msg = f"A window must hold at least 1 row; got {window!r}."
             raise SettingError(msg)
         pending: deque[_Work[Answer]] = deque()
         turn = object()  # of all its windows: a long call does not count twice

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from typing_extensions import override
 
+from fastembed_stream.counts import is_count
 from fastembed_stream.embedder import Counts, Reading
 from fastembed_stream.errors import RowError, SettingError
 from fastembed_stream.rows import all_rows, rows_in
@@ -61,8 +62,8 @@ class PlainEmbedder(Generic[Row, Answer]):
 
     def stream(self, rows: Iterable[Row], *, window: int) -> Iterator[Answer]:
         """Answer rows as they come, `window` at a time."""
-        if window < 1:
-            msg = f"A window must hold at least 1 row; got {window}."
+        if not is_count(window):
+            msg = f"A window must hold at least 1 row; got {window!r}."
             raise SettingError(msg)
         source, n_before = rows_in(rows), 0
         while chunk := list(islice(source, window)):

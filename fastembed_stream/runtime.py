@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from fastembed_stream.counts import is_count
 from fastembed_stream.errors import SettingError
 from fastembed_stream.installation import onnx_runtime
 
@@ -44,8 +45,8 @@ class Runtime:
     def __post_init__(self) -> None:
         for name in ("threads", "lanes", "token_budget", "gpu_memory_bytes"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                msg = f"Runtime({name}={value}): expected at least 1, or None to choose."
+            if value is not None and not is_count(value):
+                msg = f"Runtime({name}={value!r}): expected at least 1, or None to choose."
                 raise SettingError(msg)
         if self.device not in get_args(Device):
             names = ", ".join(map(repr, get_args(Device)))

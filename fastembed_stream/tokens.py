@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastembed_stream.counts import is_count
 from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.kinds import LATE_MULTIMODAL
 from fastembed_stream.positions import Positions, stated
@@ -314,9 +315,9 @@ def _limit(
 ) -> int:
     most = None if positions.n is None else positions.n - added
     if max_tokens is not None:
-        if max_tokens < 1 or (most is not None and max_tokens > most):
+        if not is_count(max_tokens) or (most is not None and max_tokens > most):
             msg = (
-                f"max_tokens={max_tokens} for {model.name!r}: expected 1 to {most or 'any'}, the "
+                f"max_tokens={max_tokens!r} for {model.name!r}: expected 1 to {most or 'any'}, the "
                 "positions that the model has for tokens."
             )
             raise SettingError(msg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, cast
 
+from fastembed_stream.counts import is_count
 from fastembed_stream.families.cross_encoder import CrossEncoder
 from fastembed_stream.fastembed_api.descriptions import ModelSource
 from fastembed_stream.fastembed_api.drop_in import DropIn, counted, listed
@@ -117,4 +118,8 @@ def _listed_pairs(pairs: Iterable[Pair] | Pair) -> Iterable[Pair]:
 
 def _window(rows: Iterable[object], batch_size: int) -> int:
     """Plan what is in memory anyway in larger parts; what is wrong stays, and is refused."""
-    return max(batch_size, _WINDOW) if isinstance(rows, Sequence) and batch_size > 0 else batch_size
+    return (
+        max(batch_size, _WINDOW)
+        if isinstance(rows, Sequence) and is_count(batch_size)
+        else batch_size
+    )

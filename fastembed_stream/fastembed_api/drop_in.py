@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 from typing_extensions import Unpack, override
 
 from fastembed_stream import catalog
+from fastembed_stream.counts import is_count
 from fastembed_stream.embedder import Counts
 from fastembed_stream.errors import (
     ModelFilesError,
@@ -344,8 +345,8 @@ def prompted(rows: str | Iterable[str], prompt: str) -> Iterable[str]:
 
 
 def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        msg = f"batch_size must be at least 1; got {batch_size}."
+    if not is_count(batch_size):
+        msg = f"batch_size must be at least 1; got {batch_size!r}."
         raise SettingError(msg)
 
 

@@ -346,3 +346,16 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("size", [0, None, "8", 2.5])
+def test_a_batch_size_that_is_no_count_is_refused_at_once(size: Any) -> None:
+    model = TextEmbedding(PACKAGED, specific_model_path=str(packaged_model()), lazy_load=True)
+    with pytest.raises(SettingError, match=r"batch_size must be at least 1; got"):
+        model.embed(["a"], batch_size=size)
+
+
+@pytest.mark.parametrize("limit", [0, "5", 5.0])
+def test_a_limit_that_is_no_count_is_refused_when_the_model_opens(limit: Any) -> None:
+    with pytest.raises(SettingError, match=r"max_tokens=.*expected 1 to"):
+        TextEmbedding(PACKAGED, specific_model_path=str(packaged_model()), max_tokens=limit)

@@ -210,10 +210,10 @@ def test_a_provider_by_name_runs(graph: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["threads", "lanes", "token_budget"])
-@pytest.mark.parametrize("value", [0, -1])
-def test_counts_below_one_are_refused(name: str, value: int) -> None:
+@pytest.mark.parametrize("value", [0, -1, "2", 2.0, True])
+def test_counts_below_one_and_what_is_no_number_are_refused(name: str, value: object) -> None:
     settings: dict[str, Any] = {name: value}
-    with pytest.raises(SettingError, match=rf"{name}={value}\): expected at least 1"):
+    with pytest.raises(SettingError, match=rf"{name}={value!r}\): expected at least 1"):
         Runtime(**settings)
 
 
