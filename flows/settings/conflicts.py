@@ -31,7 +31,18 @@ _OF_RECOVERY = re.compile(r"part-\d+\.sqlite3(-wal|-shm)?")
 
 def conflicts(settings: BaseSettings) -> list[str]:
     """Tell what of a flow's settings cannot be together, in a sentence each."""
-    return [*_of_topics(settings), *_of_places(settings)]
+    return [*_of_topics(settings), *_of_places(settings), *_of_keys(settings)]
+
+
+def _of_keys(settings: BaseSettings) -> Iterator[str]:
+    """Lines and files of a folder have keys of text: their numbers, their paths."""
+    key_format = getattr(settings, "key_format", "text")
+    for name in ("input_file", "input_folder"):
+        if getattr(settings, name, None) is not None and key_format not in {"text", "none"}:
+            yield (
+                f"{_variable(settings, 'key_format')}={key_format} reads keys of Kafka's messages, "
+                f"and {_variable(settings, name)} has none; leave it out"
+            )
 
 
 def _of_topics(settings: BaseSettings) -> Iterator[str]:

@@ -231,3 +231,18 @@ def test_json_of_a_wrong_shape_is_a_sentence_at_any_depth(
         said = told(kafka_topics="docs", kafka_options=value)
         assert said.startswith("Settings: STREAM_KAFKA_OPTIONS: ")
         assert len(said) < 300
+
+
+@pytest.mark.parametrize(
+    ("flow", "source"),
+    [("text", "input_file"), ("hybrid", "input_file"), ("images", "input_folder")],
+)
+def test_keys_of_bytes_are_none_of_a_files(
+    told: Callable[..., str], flow: str, source: str, tmp_path: Path
+) -> None:
+    said = told(flow, **{source: tmp_path / "here"}, key_format="long", output_file=tmp_path / "o")
+    assert (
+        f"STREAM_KEY_FORMAT=long reads keys of Kafka's messages, and STREAM_{source}".upper()
+        in (said.upper())
+    )
+    assert told(flow, key_format="none") == ""

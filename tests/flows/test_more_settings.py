@@ -159,12 +159,18 @@ ALL: Mapping[Settings, Examples] = {
 EITHER: Mapping[Settings, tuple[tuple[str, ...], ...]] = {
     HybridSettings: (
         ("kafka_topics", "input_file"),
+        ("key_format", "input_file"),
         ("qdrant_url", "qdrant_path"),
         ("muvera", "store_late"),
     ),
-    ImageSettings: (("kafka_topics", "input_file"), ("qdrant_url", "qdrant_path")),
+    ImageSettings: (
+        ("kafka_topics", "input_file"),
+        ("key_format", "input_file"),
+        ("qdrant_url", "qdrant_path"),
+    ),
     QuerySettings: (
         ("kafka_topics", "input_file"),
+        ("key_format", "input_file"),
         ("qdrant_url", "qdrant_path"),
         ("muvera", "store_late"),
         ("results_topic", "results_file"),

@@ -96,7 +96,7 @@ ALL: dict[str, tuple[str, object]] = {
 
 # Records come from one place, and points go to one.
 _ONE_WAY = {"input_file", "qdrant_path"}
-_OTHER_WAY = {"kafka_topics", "qdrant_url"}
+_OTHER_WAY = {"kafka_topics", "qdrant_url", "key_format"}  # lines have keys of text
 
 
 def told(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> TextSettings:
