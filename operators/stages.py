@@ -87,7 +87,7 @@ class StageLimits:
     in_flight: int = 3
     batch_timeout_s: float = 600.0
     attempts: int = 5
-    record_attempts: int = 3
+    record_attempts: int = 5
 
     def __post_init__(self) -> None:
         for name in ("in_flight", "batch_timeout_s", "attempts", "record_attempts"):

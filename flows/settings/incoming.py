@@ -77,7 +77,7 @@ class Incoming(Process):
         allow_inf_nan=False,
     )
     record_attempts: int = Field(
-        3,
+        5,
         description="ends of the flow in a row with the same record in a stage, before the record "
         "goes to the dead letters, at least 2; needs a recovery store",
         ge=2,  # at the first end, others were under way too

@@ -7,6 +7,7 @@ just started, and reads that one point again, has written nothing else yet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from operators.points import Point
 from operators.records import Message, Vector
 
 __all__ = ["stored_point"]
+
+_SOURCE = re.compile(r"(?P<topic>.+?)/(?P<partition>\d+)(?:@(?P<log>.*))?", re.DOTALL)
+"""`Message.source`: no topic has a slash, but the id of a log may have one."""
 
 
 def stored_point(client: QdrantClient, collection: str, but: Sequence[Point]) -> Point | None:
@@ -50,17 +54,16 @@ def stored_point(client: QdrantClient, collection: str, but: Sequence[Point]) ->
 def _point(record: models.Record) -> Point | None:
     payload = record.payload or {}
     stamp: dict[str, Any] = payload.get(RESERVED) or {}
-    topic, _, rest = str(stamp.get("source")).rpartition("/")
-    partition, _, log = rest.partition("@")
-    if not (topic and partition.isdecimal() and isinstance(record.vector, dict)):
+    source = _SOURCE.fullmatch(str(stamp.get("source")))
+    if source is None or not isinstance(record.vector, dict):
         return None  # not as this project writes them
     origin = Message(
-        topic=topic,
-        partition=int(partition),
+        topic=source["topic"],
+        partition=int(source["partition"]),
         offset=stamp["offset"],
         key=None,
         value=None,
-        log=log,
+        log=source["log"] or "",
     )
     return Point(
         id=record.id if isinstance(record.id, int) else str(record.id),

@@ -135,6 +135,8 @@ class Deployment:
             # Measured at each start otherwise.
             "STREAM_TOKEN_BUDGET": "256",
             "STREAM_LANES": "1",
+            # Kills at random moments are no record's fault, however many come in a row.
+            "STREAM_RECORD_ATTEMPTS": "20",
             "STREAM_DEAD_LETTER_FILE": str(self.folder / "dead_letters.jsonl"),
             **self.environment,
         }
@@ -194,7 +196,9 @@ def stored(client: QdrantClient) -> dict[str, dict[str, object]]:
 
 def same(left: dict[str, dict[str, object]], right: dict[str, dict[str, object]]) -> None:
     """Check that two collections have the same points, payloads and vectors."""
-    assert left.keys() == right.keys()
+    missing = [right[key]["payload"] for key in right.keys() - left.keys()]
+    surplus = [left[key]["payload"] for key in left.keys() - right.keys()]
+    assert (missing, surplus) == ([], []), f"missing: {missing}, surplus: {surplus}"
     for key, point in left.items():
         assert point["payload"] == right[key]["payload"]
         ours, theirs = _numbers(point["vector"]), _numbers(right[key]["vector"])

@@ -65,6 +65,7 @@ def test_a_hostile_record_is_a_dead_letter_after_three_ends(
             "STREAM_MAX_TOKENS": "16",
             "STREAM_QDRANT_URL": server.url,
             "STREAM_BATCH_TIMEOUT_S": "4",
+            "STREAM_RECORD_ATTEMPTS": "3",
         }
         with deployed(tmp_path / "flow", brokers, flow=HOSTILE_FLOW, **environment) as flow:
             assert runs_until(flow, all_arrived) == 3

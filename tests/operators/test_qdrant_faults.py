@@ -23,6 +23,7 @@ from operators import (
 )
 from operators.metrics import FAILURES, POINTS_WRITTEN
 from operators.qdrant import prepare
+from operators.qdrant.stored import stored_point
 from tests.operators.qdrant_things import (
     DIM,
     HYBRID,
@@ -173,6 +174,7 @@ def test_a_request_over_the_rate_limits_capacity_is_split_until_it_fits(
     too_many = {"status": 429, "count": None, "routes": "upsert", "message": OVER_CAPACITY}
     qdrant.faults("status", **too_many, more_than=3, retry_after=retry_after)
     qdrant.faults("status", **too_many, about=POISON, retry_after=retry_after)
+    qdrant.forget()  # what a test before may have sent late
     put(remote, where, [mixed(20, 7)], refused=DeadLetterFile(letters))
     assert set(stored(remote, where)) == set(range(20)) - {7}
     assert max(qdrant.stats()["points_per_upsert"]) <= 3
@@ -236,3 +238,18 @@ def test_a_part_that_is_written_again_to_see_whether_the_server_works_does_not_c
     part.close()
     assert list(stored_parts(remote, where).values()) == [[(2, 0)]]
     assert len(dead(tmp_path / "dead.jsonl")) == 1
+
+
+@pytest.mark.parametrize("log", ["", "Zm9v", "a/1@b", "x/0"])
+def test_what_was_stored_before_is_found_whatever_the_name_of_its_log(
+    remote: Server, log: str
+) -> None:
+    where = collection()
+    prepare(remote, where)
+    one = point(1, 7)
+    origin = replace(one.origin, log=log)
+    stamp = {**one.payload["_stream"], "source": origin.source}
+    put(remote, where, [(replace(one, origin=origin, payload={**one.payload, "_stream": stamp}),)])
+    found = stored_point(remote.client(), where.name, [point(2, 8)])
+    assert found is not None
+    assert (found.origin.source, found.origin.offset) == (origin.source, 7)
