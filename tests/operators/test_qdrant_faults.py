@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -240,7 +240,7 @@ def test_a_part_that_is_written_again_to_see_whether_the_server_works_does_not_c
     assert len(dead(tmp_path / "dead.jsonl")) == 1
 
 
-@pytest.mark.parametrize("log", ["", "Zm9v", "a/1@b", "x/0"])
+@pytest.mark.parametrize("log", ["", "Zm9v", "ab/cd", "a/1@b", "x/0"])
 def test_what_was_stored_before_is_found_whatever_the_name_of_its_log(
     remote: Server, log: str
 ) -> None:
@@ -248,8 +248,9 @@ def test_what_was_stored_before_is_found_whatever_the_name_of_its_log(
     prepare(remote, where)
     one = point(1, 7)
     origin = replace(one.origin, log=log)
-    stamp = {**one.payload["_stream"], "source": origin.source}
+    stamp = {**cast("dict[str, object]", one.payload["_stream"]), "source": origin.source}
     put(remote, where, [(replace(one, origin=origin, payload={**one.payload, "_stream": stamp}),)])
     found = stored_point(remote.client(), where.name, [point(2, 8)])
     assert found is not None
-    assert (found.origin.source, found.origin.offset) == (origin.source, 7)
+    there = found.origin
+    assert (there.topic, there.partition, there.log, there.offset) == ("docs", 0, log, 7)
