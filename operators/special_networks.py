@@ -2,7 +2,7 @@
 Networks that are not the public internet, as data: the same answers on each Python.
 
 `ipaddress` knows them too, but its tables changed between 3.10, 3.12 and 3.13, and within their
-patch releases. Sources, read in November 2026:
+patch releases. The table follows these sources, and is to be compared with them now and then:
 
 - IANA IPv4 Special-Purpose Address Registry (RFC 6890, RFC 8190),
   https://www.iana.org/assignments/iana-ipv4-special-registry
