@@ -44,14 +44,19 @@ def running_broker(port: int | None = None) -> Iterator[str]:
 def create_topic(brokers: str, topic: str, partitions: int) -> None:
     """Create a topic and wait until the broker has it."""
     # Quieter: an event that nobody has served when it ends is told on stderr otherwise.
-    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 3})
+    admin = AdminClient(_quiet(brokers))
     for future in admin.create_topics([NewTopic(topic, partitions)]).values():
         future.result(timeout=_READY_WITHIN_S)
 
 
+def _quiet(brokers: str) -> dict[str, str | int | float | bool]:
+    """Keep a client's log out of the terminal: its calls tell what went wrong."""
+    return {"bootstrap.servers": brokers, "log_level": 0}
+
+
 def produce(brokers: str, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> int:
     """Write keys and values, wait for all acknowledgements, and count them."""
-    producer = Producer({"bootstrap.servers": brokers, "linger.ms": 5, "enable.idempotence": True})
+    producer = Producer(_quiet(brokers) | {"linger.ms": 5, "enable.idempotence": True})
     count = 0
     for key, value in messages:
         while True:
@@ -74,7 +79,7 @@ def free_port() -> int:
 
 
 def _wait_until_ready(address: str) -> None:
-    admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
+    admin = AdminClient(_quiet(address))
     retrying = Retrying(
         retry=retry_if_exception_type(KafkaException),
         wait=wait_fixed(0.05),
