@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from bytewax.dataflow import operator
 
 from fastembed_stream import (
@@ -23,7 +22,6 @@ from fastembed_stream import (
     Model,
     OpenModel,
     Runtime,
-    SparseEmbedding,
     catalog,
     fingerprint,
     locate,
@@ -31,7 +29,8 @@ from fastembed_stream import (
 )
 from fastembed_stream.errors import SettingError
 from operators.metrics import FAILURES, TRUNCATED_TEXTS, TRUNCATED_TOKENS
-from operators.records import Batch, Batches, Failure, Record, Split, Vector
+from operators.numbers import count_not_finite
+from operators.records import Batch, Batches, Failure, Record, Split
 from operators.spaces import Shape, VectorSpace
 from operators.stages import StageLimits, run_stages
 
@@ -166,12 +165,12 @@ class EmbedStage:
         TRUNCATED_TOKENS.labels(self.name).set(embed.counts.truncated_tokens)
         records, failures = [], []
         for record, vector in zip(batch.records, vectors, strict=True):
-            numbers = _numbers(vector)
-            if np.isfinite(numbers).all():
+            n_bad, n = count_not_finite(vector)
+            if n_bad == 0:
                 written = record.with_vector(self.vector, vector, model=self._opened.fingerprint)
                 records.append(written)
             else:
-                failures.append(self._not_finite(record, numbers))
+                failures.append(self._not_finite(record, n_bad, n))
         return Batch(records=tuple(records), failures=tuple(failures))
 
     def _row(self, record: Record) -> str | bytes:
@@ -188,9 +187,8 @@ class EmbedStage:
     def _prompt(self) -> str:
         return self.row.query_prompt if self.as_query else self.row.passage_prompt
 
-    def _not_finite(self, record: Record, numbers: np.ndarray) -> Failure:
-        n_bad = int((~np.isfinite(numbers)).sum())
-        msg = f"{self.row.name} gave {n_bad} of {numbers.size} numbers that are NaN or infinite."
+    def _not_finite(self, record: Record, n_bad: int, n: int) -> Failure:
+        msg = f"{self.row.name} gave {n_bad} of {n} numbers that are NaN or infinite."
         FAILURES.labels(self.name).inc()
         return Failure.of(record.origin, self.name, FloatingPointError(msg))
 
@@ -248,10 +246,6 @@ class MultimodalStage(EmbedStage):
 
     vector: str = "multimodal"
     reads: str = "image"
-
-
-def _numbers(vector: Vector) -> np.ndarray:
-    return vector.values if isinstance(vector, SparseEmbedding) else vector
 
 
 def _fingerprint(stage: EmbedStage, files: Path) -> str:

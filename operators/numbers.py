@@ -16,7 +16,7 @@ import numpy as np
 from fastembed_stream.values import SparseEmbedding
 from operators.records import Vector
 
-__all__ = ["check_numbers", "check_vector"]
+__all__ = ["check_numbers", "check_vector", "count_not_finite"]
 
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _LONGEST_PLACE = 100
@@ -44,12 +44,21 @@ def check_numbers(value: object, what: str = "Field") -> None:
 
 def check_vector(name: str, vector: Vector) -> None:
     """Raise ValueError for a vector with a number that is NaN or infinite."""
-    numbers = vector.values if isinstance(vector, SparseEmbedding) else vector
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        n_bad = int(numbers.size - finite.sum())
-        msg = f"Vector {name!r} has {n_bad} of {numbers.size} numbers that are NaN or infinite."
+    n_bad, n = count_not_finite(vector)
+    if n_bad:
+        msg = f"Vector {name!r} has {n_bad} of {n} numbers that are NaN or infinite."
         raise ValueError(msg)
+
+
+def count_not_finite(vector: Vector) -> tuple[int, int]:
+    """
+    Count the numbers of a vector that are NaN or infinite, and all of them.
+
+    >>> count_not_finite(np.float32([1, np.nan, np.inf, 3e38]))
+    (2, 4)
+    """
+    numbers = vector.values if isinstance(vector, SparseEmbedding) else vector
+    return numbers.size - int(np.count_nonzero(np.isfinite(numbers))), numbers.size
 
 
 def _has_wrong(value: object) -> bool:

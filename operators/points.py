@@ -166,13 +166,13 @@ def _made(
         failures = list(batch.failures)
         for record in batch.records:
             try:
-                point = point_of(record, identity, namespace)
                 _check(record)
+                point = point_of(record, identity, namespace)
                 if point.size_bytes > max_bytes:
                     msg = f"The payload has {point.size_bytes:,} bytes; at most {max_bytes:,} fit."
                     raise ValueError(msg)  # noqa: TRY301  one way out for both
                 points.append(point)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RecursionError) as error:
                 failures.append(Failure.of(record.origin, "point", error))
                 FAILURES.labels("point").inc()
         yield key, (tuple(points), one_for_each_message(tuple(failures)))

@@ -187,15 +187,20 @@ def test_records_become_points_and_bad_payloads_failures(entry_point: EntryPoint
     no_type = replace(record(3), payload={"n": object()})
     no_text = replace(record(4), key="\ud800")
     large = replace(record(5), payload={"n": "x" * 2000})
-    given_ = Batch(records=(good[0], not_json, no_type, no_text, large, good[1]))
+    deep: dict[str, object] = {}
+    for _ in range(100_000):
+        deep = {"n": deep}
+    too_deep = replace(record(6), payload=deep)
+    given_ = Batch(records=(good[0], not_json, no_type, no_text, large, too_deep, good[1]))
     oks, errs = through(entry_point, [given_], max_bytes=1000)
     assert [point.origin.offset for points in oks for point in points] == [0, 1]
-    assert failed(errs) == [2, 3, 4, 5]
+    assert failed(errs) == [2, 3, 4, 5, 6]
     [reasons] = [[one.reason for one in some] for some in errs]
-    assert "not JSON compliant" in reasons[0]
+    assert "Field 'n' is not JSON compliant: it is NaN" in reasons[0]
     assert "not JSON serializable" in reasons[1]
     assert "surrogates not allowed" in reasons[2]
     assert "bytes; at most 1,000 fit." in reasons[3]
+    assert "recursion" in reasons[4]
     assert {one.stage for one in errs[0]} == {"point"}
 
 
