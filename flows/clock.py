@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from flows.leaving import leave
 from operators.shutdown import STOP
 from operators.under_way import UNDER_WAY
 
@@ -103,8 +104,7 @@ def _end_in_time(set_back_s: float) -> NoReturn:
     )
     time.sleep((STOP.left_s or 0.0) + _GRACE_S)
     UNDER_WAY.close()  # no record has ended the process
-    logging.shutdown()
-    os._exit(1)
+    leave(1)
 
 
 def _begin_anew(set_back_s: float) -> NoReturn:

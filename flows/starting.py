@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from fastembed_stream.errors import FastembedStreamError
 from flows.clock import begin_anew_if_the_clock_is_set_back
+from flows.leaving import leave
 from flows.recovery import recovery_folder
 from flows.settings import PREFIX, Process
 from flows.telling import log_to_stderr, tell_errors_in_a_sentence
@@ -78,10 +78,7 @@ def _ask_for_a_restart() -> None:
     """Say by the exit code that the flow wants to be started again: Bytewax would end with 0."""
     if not STOP.wants_restart or hasattr(sys, "last_type"):  # an error has its own exit code
         return
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(RESTART_CODE)
+    leave(RESTART_CODE)
 
 
 def _ask_neighbours(flow: Dataflow) -> None:
@@ -145,7 +142,4 @@ def _finish(tell: Callable[[], None]) -> None:
         return
     msg = f"error: {PROGRESS.broken}. {PREFIX}MAX_FAILURE_SHARE says how much may fail."
     print(msg, file=sys.stderr)  # noqa: T201  where SystemExit writes too
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)  # Bytewax has ended without an error, and so would Python
+    leave(1)

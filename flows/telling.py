@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sys
 import traceback
 import warnings
@@ -15,6 +14,7 @@ from typing_extensions import override
 
 from fastembed_stream.errors import FastembedStreamError
 from fastembed_stream.redaction import redacted
+from flows.leaving import leave
 
 __all__ = ["RedactingFormatter", "log_to_stderr", "tell_errors_in_a_sentence"]
 
@@ -50,10 +50,7 @@ def tell_errors_in_a_sentence() -> None:
     def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         _tell(kind, error, trace)
         atexit._run_exitfuncs()  # noqa: SLF001  stores are closed
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+        leave(1)
 
     sys.excepthook = end
 
