@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fastembed_stream.counts import is_count
 from fastembed_stream.embedder import OpenModel
-from fastembed_stream.errors import ModelFilesError
+from fastembed_stream.errors import ModelFilesError, SettingError
 from fastembed_stream.graphs import Expected, check_shape
 from fastembed_stream.kinds import DENSE_TEXT
 from fastembed_stream.located_model import LocatedModel
@@ -69,6 +70,11 @@ class StaticText:
         except Exception as error:  # the binding raises bare Exception
             msg = f"Cannot read {path}: {error}. Fetch the model again."
             raise ModelFilesError(msg) from error
+        if located.max_tokens is not None and not is_count(located.max_tokens):
+            msg = (
+                f"max_tokens={located.max_tokens!r} for {located.model.name!r}: expected 1 or more."
+            )
+            raise SettingError(msg)
         limit = located.max_tokens or located.model.max_tokens or _DEFAULT_LIMIT
         tokenizer.no_padding()
         tokenizer.enable_truncation(limit)

@@ -158,3 +158,10 @@ def test_a_missing_or_damaged_tokenizer_is_an_error_that_names_it(
     with pytest.raises(ModelFilesError, match=said) as error:
         open_model(row(tmp_path, StaticText(), model_file="model.safetensors"))
     assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "5", 2.5])
+def test_a_limit_that_is_no_count_is_refused(tmp_path: Path, limit: Any) -> None:
+    model = row(write_static(tmp_path), StaticText(), model_file="model.safetensors")
+    with pytest.raises(SettingError, match="expected 1 or more"):
+        open_model(model, max_tokens=limit)
